@@ -1,0 +1,78 @@
+-- roles.sql: the two roles seatcast connects as, and all that they may do. Part of install.sql and of changes_*.sql.
+--
+-- Roles belong to the cluster, functions to a database: two databases may be installed at the same moment and meet here.
+-- "Already there" is success, and "concurrently updated" (XX000, what PostgreSQL says when two transactions write one row
+-- of a shared catalog) is tried again. No passwords: give them with \password, or let pg_hba.conf say peer.
+-- Settings are given once, so that what you change later (ALTER ROLE seatcast_reader SET ...) stays.
+
+DO $$
+DECLARE
+    tries int := 0;
+    r     record;
+BEGIN
+    LOOP
+        BEGIN
+            FOR r IN SELECT name FROM unnest('{seatcast_reader,seatcast_writer}'::text[]) AS want (name)
+                      WHERE to_regrole(name) IS NULL LOOP
+                EXECUTE format('CREATE ROLE %I LOGIN', r.name);
+            END LOOP;
+            IF NOT pg_has_role('seatcast_writer', 'seatcast_reader', 'USAGE') THEN
+                GRANT seatcast_reader TO seatcast_writer;
+            END IF;
+            FOR r IN SELECT want.* FROM (VALUES
+                -- A poll takes a millisecond and comes once a second: one that takes 5 s is better given up and begun anew.
+                ('seatcast_reader', 'statement_timeout', '5s'),
+                ('seatcast_writer', 'statement_timeout', '5s'),
+                -- Reads wait for no lock but an ALTER TABLE's or TRUNCATE's; a buyer who waits 2 s for a seat has lost it.
+                ('seatcast_reader', 'lock_timeout', '2s'),
+                ('seatcast_writer', 'lock_timeout', '2s'),
+                -- seatcast never leaves a transaction open; a program that hangs in one must not hold locks, or vacuum back.
+                ('seatcast_reader', 'idle_in_transaction_session_timeout', '10s'),
+                ('seatcast_writer', 'idle_in_transaction_session_timeout', '10s'),
+                -- A second lock on the door: polls write nothing.
+                ('seatcast_reader', 'default_transaction_read_only', 'on'),
+                -- Compiling costs tens of milliseconds and pays only in queries a hundred times larger than ours.
+                ('seatcast_reader', 'jit', 'off'),
+                ('seatcast_writer', 'jit', 'off')) AS want (role, setting, value)
+                WHERE NOT EXISTS (SELECT FROM pg_db_role_setting g, unnest(g.setconfig) AS have (line)
+                                   WHERE g.setdatabase = 0 AND g.setrole = to_regrole(want.role)
+                                     AND have.line LIKE want.setting || '=%') LOOP
+                EXECUTE format('ALTER ROLE %I SET %I = %L', r.role, r.setting, r.value);
+            END LOOP;
+            FOR r IN SELECT name FROM unnest('{seatcast_reader,seatcast_writer}'::text[]) AS want (name)
+                      WHERE NOT has_database_privilege(name, current_database(), 'CONNECT') LOOP
+                EXECUTE format('GRANT CONNECT ON DATABASE %I TO %I', current_database(), r.name);
+            END LOOP;
+            EXIT;
+        EXCEPTION
+            WHEN duplicate_object OR unique_violation OR internal_error THEN
+                tries := tries + 1;
+                IF tries > 20 THEN
+                    RAISE;
+                END IF;
+                PERFORM pg_sleep(0.05 * tries);
+            WHEN insufficient_privilege THEN
+                RAISE EXCEPTION 'seatcast: % may not create or alter the roles seatcast_reader and seatcast_writer: %', current_user, SQLERRM
+                    USING ERRCODE = 'insufficient_privilege',
+                          HINT = 'Run this file as a superuser or as a role with CREATEROLE (since PostgreSQL 16: and ADMIN OPTION on both roles).';
+        END;
+    END LOOP;
+END $$;
+
+REVOKE ALL ON SCHEMA seatcast FROM PUBLIC;
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA seatcast FROM PUBLIC;
+GRANT USAGE ON SCHEMA seatcast TO seatcast_reader, seatcast_writer;
+GRANT EXECUTE ON FUNCTION
+    seatcast.snapshot(bigint, bigint),
+    seatcast.changes(bigint, bigint, text),
+    seatcast.block_exists(bigint, bigint),
+    seatcast.areas(),
+    seatcast.sections(bigint),
+    seatcast.blocks(bigint),
+    seatcast.block_seats(bigint)
+TO seatcast_reader, seatcast_writer;
+GRANT EXECUTE ON FUNCTION
+    seatcast.hold(bigint, bigint, bigint, interval),
+    seatcast.release(bigint, bigint, bigint),
+    seatcast.confirm(bigint, bigint, bigint[])
+TO seatcast_writer;

@@ -1,0 +1,173 @@
+-- tracking.sql: what `allocations` needs so that no change is missed. Part of install.sql, after schema.sql.
+--
+-- changed_xid holds the id of the top-level transaction that wrote the row's latest version. pg_current_xact_id() gives
+-- that id inside savepoints too (functions-info, "Transaction ID and Snapshot Information"), it is 64 bits wide and so
+-- never wraps, and it is assigned before the row can be seen by anybody. changes_exact.sql has the rest of the argument.
+--
+-- An existing table keeps every row. changed_xid is added with a STABLE default, which PostgreSQL evaluates once and
+-- stores beside the table (ALTER TABLE, Notes): no rewrite, no trigger fires. Only block_id needs an UPDATE; while it
+-- runs, the table's other triggers are off (the lock keeps everybody else out until we commit, so nobody misses them).
+
+-- One trigger sets all three columns. SECURITY DEFINER: who may write allocations need not be able to read seats.
+CREATE OR REPLACE FUNCTION seatcast.track() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+BEGIN
+    -- The clock, not CURRENT_TIMESTAMP: that one is the start of the transaction and in the zone of the writer's session.
+    NEW.updated_at := seatcast.as_stored(clock_timestamp(), NEW.updated_at);
+    NEW.changed_xid := pg_current_xact_id();
+    -- A seat that the table seats does not know keeps the block that the writer gave.
+    NEW.block_id := coalesce((SELECT s.block_id FROM seats s WHERE s.id = NEW.seat_id), NEW.block_id);
+    RETURN NEW;
+END $$;
+
+DO $$
+DECLARE
+    tab   regclass := to_regclass('allocations');
+    cols  jsonb;        -- column name: type name
+    wrong text;
+    other jsonb := '[]';
+    t     record;
+    n     bigint;
+BEGIN
+    IF (SELECT relkind FROM pg_class WHERE oid = tab) <> 'r' THEN
+        RAISE EXCEPTION 'seatcast: % is not a plain table', tab
+            USING HINT = 'The trigger must be on the table itself: put the table''s schema first in the search_path.';
+    END IF;
+    SELECT jsonb_object_agg(attname, format_type(atttypid, NULL)) INTO cols
+      FROM pg_attribute WHERE attrelid = tab AND attnum > 0 AND NOT attisdropped;
+    SELECT string_agg(format('%s %s (wanted: %s)', want.col, cols ->> want.col, want.types), ', ') INTO wrong
+      FROM (VALUES ('match_id', 'bigint|integer|smallint'), ('seat_id', 'bigint|integer|smallint'),
+                   ('block_id', 'bigint|integer|smallint'), ('changed_xid', 'xid8'),
+                   ('hold_expires_at', 'timestamp without time zone|timestamp with time zone'),
+                   ('updated_at', 'timestamp without time zone|timestamp with time zone')) AS want (col, types)
+     WHERE cols ? want.col AND NOT (cols ->> want.col) = ANY (string_to_array(want.types, '|'));
+    IF wrong IS NOT NULL THEN
+        RAISE EXCEPTION 'seatcast: columns of % have types that seatcast cannot use: %', tab, wrong
+            USING HINT = 'Convert or rename them, or rewrite sql/port.sql and sql/changes_exact.sql for this table.';
+    END IF;
+
+    -- 1. Columns. The table is locked before the first of them, so that every row written before has its default and
+    -- every row written after meets the trigger.
+    IF NOT cols ?& '{user_id,updated_at,block_id,changed_xid}' THEN
+        EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', tab);
+        IF NOT cols ? 'user_id' THEN
+            EXECUTE format('ALTER TABLE %s ADD COLUMN user_id bigint', tab);
+        END IF;
+        IF NOT cols ? 'updated_at' THEN
+            EXECUTE format('ALTER TABLE %s ADD COLUMN updated_at timestamp DEFAULT CURRENT_TIMESTAMP', tab);
+        END IF;
+        IF NOT cols ? 'block_id' THEN
+            EXECUTE format('ALTER TABLE %s ADD COLUMN block_id bigint', tab);
+        END IF;
+        IF NOT cols ? 'changed_xid' THEN
+            EXECUTE format('ALTER TABLE %s ADD COLUMN changed_xid xid8 DEFAULT pg_current_xact_id()', tab);
+            -- The default has done its work: every old row has the value. Should the trigger ever be switched off, a
+            -- new row must not get the id that a forgetful INSERT .. SELECT would copy, but NULL, which changes() always reports.
+            EXECUTE format('ALTER TABLE %s ALTER COLUMN changed_xid DROP DEFAULT', tab);
+        END IF;
+    END IF;
+
+    -- 2. The trigger. Named to run last (BEFORE triggers run in the order of their names), so that it sees what the
+    -- others made of the row. ENABLE ALWAYS, or it would not fire on a logical replication subscriber
+    -- (ALTER TABLE, "DISABLE/ENABLE [ REPLICA | ALWAYS ] TRIGGER"). tgtype 23 = ROW 1 + BEFORE 2 + INSERT 4 + UPDATE 16.
+    IF NOT EXISTS (SELECT FROM pg_trigger
+                    WHERE tgrelid = tab AND tgname = 'zz_seatcast_track' AND tgtype = 23 AND tgenabled = 'A'
+                      AND tgqual IS NULL AND tgattr = ''::int2vector AND tgfoid = 'seatcast.track()'::regprocedure) THEN
+        EXECUTE format('DROP TRIGGER IF EXISTS zz_seatcast_track ON %s', tab);
+        EXECUTE format('CREATE TRIGGER zz_seatcast_track BEFORE INSERT OR UPDATE ON %s '
+                       'FOR EACH ROW EXECUTE FUNCTION seatcast.track()', tab);
+        EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER zz_seatcast_track', tab);
+    END IF;
+
+    -- 3. Rows: block missing or no longer true, written while the trigger was off, or restored from a dump of a cluster
+    -- whose transaction ids were ahead of ours (such rows would be reported at every poll until we catch up).
+    IF EXISTS (SELECT FROM allocations a LEFT JOIN seats s ON s.id = a.seat_id
+                WHERE a.changed_xid IS NULL OR a.changed_xid > pg_current_xact_id()
+                   OR s.block_id IS NOT NULL AND a.block_id IS DISTINCT FROM s.block_id) THEN
+        EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', tab);
+        FOR t IN SELECT tgname, tgenabled FROM pg_trigger
+                  WHERE tgrelid = tab AND NOT tgisinternal AND tgenabled <> 'D' LOOP
+            other := other || jsonb_build_object('name', t.tgname, 'enabled', t.tgenabled);
+            EXECUTE format('ALTER TABLE %s DISABLE TRIGGER %I', tab, t.tgname);
+        END LOOP;
+        UPDATE allocations a
+           SET block_id = r.block_id, changed_xid = pg_current_xact_id()
+          FROM (SELECT b.ctid AS row_at, coalesce(s.block_id, b.block_id) AS block_id
+                  FROM allocations b LEFT JOIN seats s ON s.id = b.seat_id
+                 WHERE b.changed_xid IS NULL OR b.changed_xid > pg_current_xact_id()
+                    OR s.block_id IS NOT NULL AND b.block_id IS DISTINCT FROM s.block_id) AS r
+         WHERE a.ctid = r.row_at;
+        FOR t IN SELECT e ->> 'name' AS tgname, e ->> 'enabled' AS tgenabled FROM jsonb_array_elements(other) AS e LOOP
+            EXECUTE format('ALTER TABLE %s ENABLE %s TRIGGER %I', tab,
+                           CASE t.tgenabled WHEN 'A' THEN 'ALWAYS' WHEN 'R' THEN 'REPLICA' ELSE '' END, t.tgname);
+        END LOOP;
+    END IF;
+
+    -- 4. Indexes. (match, block, xid) makes a poll cost what changed in the block since the cursor, and nothing else.
+    IF NOT seatcast.has_index(tab, '{match_id,block_id,changed_xid}', 'order') THEN
+        EXECUTE format('CREATE INDEX ON %s (match_id, block_id, changed_xid)', tab);
+    END IF;
+    IF NOT EXISTS (SELECT FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+                    WHERE i.indrelid = tab AND c.relname = 'idx_allocations_updated_at') THEN
+        EXECUTE format('CREATE INDEX idx_allocations_updated_at ON %s (updated_at)', tab);
+    END IF;
+    IF NOT seatcast.has_index('seats', '{block_id,id}', 'order') THEN
+        CREATE INDEX ON seats (block_id, id);
+    END IF;
+    IF NOT seatcast.has_index('seats', '{id}', 'order') THEN
+        CREATE INDEX ON seats (id);
+    END IF;
+    IF NOT seatcast.has_index(tab, '{match_id,seat_id}', 'unique') THEN
+        SELECT count(*) INTO n
+          FROM (SELECT FROM allocations WHERE match_id IS NOT NULL AND seat_id IS NOT NULL
+                 GROUP BY match_id, seat_id HAVING count(*) > 1) AS twice;
+        IF n = 0 THEN
+            EXECUTE format('CREATE UNIQUE INDEX ON %s (match_id, seat_id)', tab);
+        ELSE
+            RAISE WARNING 'seatcast: % has more than one row for % seats of a match, so it cannot have UNIQUE (match_id, seat_id)', tab, n
+                USING DETAIL = 'Streams work and show the most taken of a seat''s rows. Holding seats is refused: nothing could keep two buyers apart.',
+                      HINT = format('Find them: SELECT match_id, seat_id, count(*) FROM %s GROUP BY 1, 2 HAVING count(*) > 1; '
+                                    'leave one row per seat and run sql/install.sql again.', tab);
+            IF NOT seatcast.has_index(tab, '{match_id,seat_id}', 'any') THEN
+                EXECUTE format('CREATE INDEX ON %s (match_id, seat_id)', tab);
+            END IF;
+        END IF;
+    END IF;
+
+    -- 5. What works, but not as somebody may expect.
+    SELECT count(*) INTO n FROM allocations a WHERE NOT EXISTS (SELECT FROM seats s WHERE s.id = a.seat_id);
+    IF n > 0 THEN
+        RAISE WARNING 'seatcast: % rows of % name seats that the table seats does not have; they are not shown', n, tab
+            USING HINT = 'Fill areas, sections, blocks and seats, then run sql/install.sql again.';
+    END IF;
+    SELECT string_agg(DISTINCT coalesce(status::text, 'NULL'), ', ') INTO wrong
+      FROM allocations WHERE status::text NOT IN ('AVAILABLE', 'HOLD', 'OCCUPIED');
+    IF wrong IS NOT NULL THEN
+        RAISE WARNING 'seatcast: %.status has values that seatcast does not know: %', tab, wrong
+            USING HINT = 'They are shown as they are and cannot be held. Translate them in seatcast.status_of (sql/port.sql).';
+    END IF;
+    SELECT string_agg(want.label, ', ') INTO wrong
+      FROM (VALUES ('AVAILABLE'), ('HOLD'), ('OCCUPIED')) AS want (label),
+           pg_attribute a JOIN pg_type y ON y.oid = a.atttypid
+     WHERE a.attrelid = tab AND a.attname = 'status' AND y.typtype = 'e'
+       AND NOT EXISTS (SELECT FROM pg_enum e WHERE e.enumtypid = y.oid AND e.enumlabel = want.label);
+    IF wrong IS NOT NULL THEN
+        RAISE WARNING 'seatcast: the enum type of %.status lacks: %', tab, wrong
+            USING HINT = 'Until ALTER TYPE .. ADD VALUE, hold, release and confirm fail; streams are not affected.';
+    END IF;
+    IF cols ? 'user_id' AND (cols ->> 'user_id') NOT IN ('bigint', 'integer', 'smallint') THEN
+        RAISE WARNING 'seatcast: %.user_id is %: hold, release and confirm fail; streams are not affected', tab, cols ->> 'user_id'
+            USING HINT = 'Make it bigint, or rewrite these three functions in sql/port.sql.';
+    END IF;
+    SELECT string_agg(attname, ', ') INTO wrong
+      FROM pg_attribute
+     WHERE attrelid = tab AND attnum > 0 AND NOT attisdropped AND attnotnull AND NOT atthasdef AND attidentity = ''
+       AND attname NOT IN ('match_id', 'block_id', 'seat_id', 'user_id', 'status', 'hold_expires_at', 'updated_at', 'changed_xid');
+    IF wrong IS NOT NULL THEN
+        RAISE WARNING 'seatcast: columns of % are NOT NULL and have no default: %', tab, wrong
+            USING HINT = 'Give them defaults (for an id: ADD GENERATED BY DEFAULT AS IDENTITY), else seatcast cannot hold a seat.';
+    END IF;
+EXCEPTION WHEN lock_not_available THEN
+    RAISE EXCEPTION 'seatcast: % stayed locked by another transaction for %', tab, current_setting('lock_timeout')
+        USING ERRCODE = 'lock_not_available',
+              HINT = 'Nothing was changed. Run sql/install.sql again in a quiet moment; pg_locks and pg_stat_activity show who holds the lock.';
+END $$;

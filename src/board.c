@@ -1,0 +1,159 @@
+/*
+ * A slot's key is written before `live` is raised and `live` is lowered before
+ * the slot is released (release/acquire order), so a reader that sees live reads
+ * a whole key.  A reader that is late by one message asks the master for a loop
+ * that has just left, and the master forks a new one: no harm.
+ */
+#include <sys/mman.h>
+
+#include <string.h>
+
+#include "board.h"
+#include "must.h"
+
+const unsigned board_bucket_ms[BOARD_BUCKETS - 1] = { 1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500 };
+
+enum { GAUGE, COUNTER };
+static const struct {
+	const char	*name, *text;
+	int		 kind;
+} values[BOARD__MAX] = {
+#define BOARD(name, KIND, text)	{ #name, text, KIND },
+#include "board_tbl.h"
+#undef BOARD
+};
+
+struct board *
+board_new(size_t nslots)
+{
+	size_t		 bytes = sizeof(struct board) + nslots * sizeof(struct board_slot);
+	struct board	*b;
+
+	b = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (b == MAP_FAILED)
+		return (NULL);
+	b->nslots = nslots;	/* the rest is zero: all slots BOARD_FREE */
+	return (b);
+}
+
+size_t
+board_index(const struct board *b, const struct board_slot *s)
+{
+	must(s >= b->slot && s < b->slot + b->nslots);
+	return ((size_t)(s - b->slot));
+}
+
+struct board_slot *
+board_claim(struct board *b, enum board_kind kind, int64_t match_id, int64_t block_id)
+{
+	struct board_slot	*s;
+	size_t			 i, v;
+
+	for (i = 0; i < b->nslots && b->slot[i].kind != BOARD_FREE; i++)
+		;
+	if (i == b->nslots)
+		return (NULL);
+	s = &b->slot[i];
+	for (v = 0; v < BOARD__MAX; v++)
+		s->value[v] = 0;
+	for (v = 0; v < BOARD_BUCKETS; v++)
+		s->bucket[v] = 0;
+	s->poll_us = 0;
+	s->pid = 0;
+	s->live = 0;
+	s->match_id = match_id;
+	s->block_id = block_id;
+	atomic_store_explicit(&s->kind, kind, memory_order_release);
+	return (s);
+}
+
+void
+board_release(struct board *b, struct board_slot *s)
+{
+	size_t v;
+
+	atomic_store_explicit(&s->live, 0, memory_order_release);
+	for (v = 0; v < BOARD__MAX; v++) {
+		if (values[v].kind == COUNTER)
+			b->retired.value[v] += s->value[v];
+		s->value[v] = 0;
+	}
+	for (v = 0; v < BOARD_BUCKETS; v++)
+		b->retired.bucket[v] += s->bucket[v];
+	b->retired.poll_us += s->poll_us;
+	atomic_store_explicit(&s->kind, BOARD_FREE, memory_order_release);
+}
+
+void
+board_add(struct board_slot *s, enum board_value v, int64_t n)
+{
+	atomic_fetch_add_explicit(&s->value[v], n, memory_order_relaxed);
+}
+
+void
+board_set(struct board_slot *s, enum board_value v, int64_t n)
+{
+	atomic_store_explicit(&s->value[v], n, memory_order_relaxed);
+}
+
+int64_t
+board_get(const struct board_slot *s, enum board_value v)
+{
+	return (atomic_load_explicit(&s->value[v], memory_order_relaxed));
+}
+
+void
+board_observe_poll(struct board_slot *s, int64_t us)
+{
+	size_t i;
+
+	for (i = 0; i < BOARD_BUCKETS - 1 && us > (int64_t)board_bucket_ms[i] * 1000; i++)
+		;
+	atomic_fetch_add_explicit(&s->bucket[i], 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&s->poll_us, us, memory_order_relaxed);
+}
+
+int64_t
+board_total(const struct board *b, enum board_value v)
+{
+	int64_t	sum = b->retired.value[v];
+	size_t	i;
+
+	for (i = 0; i < b->nslots; i++)
+		if (b->slot[i].kind != BOARD_FREE)
+			sum += board_get(&b->slot[i], v);
+	return (sum);
+}
+
+bool
+board_group_live(const struct board *b, int64_t match_id, int64_t block_id)
+{
+	size_t i;
+
+	for (i = 0; i < b->nslots; i++) {
+		const struct board_slot *s = &b->slot[i];
+
+		if (atomic_load_explicit(&s->live, memory_order_acquire) && s->kind == BOARD_LOOP &&
+		    s->match_id == match_id && s->block_id == block_id)
+			return (true);
+	}
+	return (false);
+}
+
+const char *
+board_name(enum board_value v)
+{
+	return (values[v].name);
+}
+
+const char *
+board_text(enum board_value v)
+{
+	return (values[v].text);
+}
+
+bool
+board_is_counter(enum board_value v)
+{
+	return (values[v].kind == COUNTER);
+}

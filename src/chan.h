@@ -1,0 +1,134 @@
+/*
+ * chan - typed messages between two processes, at most one descriptor each.
+ *
+ * One end of a SOCK_SEQPACKET pair, so a message is one sendmsg and one recvmsg
+ * and can't be merged or split.  Sending never blocks: what the peer can't take
+ * now waits in a bounded queue; a full queue is the caller's to handle.  The
+ * table in chan_tbl.h is enforced here on both ends.
+ * Runs in: master, workers, loops.  Logs nothing.
+ * A descriptor sent is closed here once the kernel has it; one received belongs
+ * to the callback.
+ */
+#ifndef CHAN_H
+#define CHAN_H
+
+#include <ev.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "sse.h"
+
+enum chan_role {
+	CHAN_MASTER = 1,
+	CHAN_WORKER = 2,
+	CHAN_LOOP = 4
+};
+
+enum chan_kind { CHAN_STREAM, CHAN_SNAPSHOT };
+
+enum chan_reason {		/* why a request can't be served for now */
+	CHAN_R_STREAMS,		/* --max-streams */
+	CHAN_R_GROUPS,		/* --max-groups */
+	CHAN_R_DATABASE,	/* away, and nothing in memory */
+	CHAN_R_DRAINING,
+	CHAN_R_OVERLOAD,	/* a full channel, no process or descriptor to be had */
+	CHAN_R_CRASHING,	/* the group's loop crashed at its start and waits */
+	CHAN_R__MAX
+};
+const char *chan_reason_name(enum chan_reason r);	/* label of metrics: "streams" */
+const char *chan_reason_text(enum chan_reason r);	/* what a viewer is told */
+
+#define CHAN_ETAG_BYTES	256
+
+struct chan_nothing {
+	char		 none;
+};
+
+struct chan_handover {
+	int64_t		 match_id;
+	int64_t		 block_id;
+	int64_t		 accepted_ms;	/* monotonic clock, the same in all processes */
+	struct sse_id	 resume;	/* epoch 0: none or not understood */
+	uint32_t	 worker;	/* slot number: whom to send a refusal */
+	uint16_t	 request_id;
+	uint8_t		 kind;		/* enum chan_kind */
+	uint8_t		 sse;		/* Accept names text/event-stream: refuse with busy */
+	uint8_t		 head;		/* SNAPSHOT: without the body */
+	char		 if_none_match[CHAN_ETAG_BYTES];	/* SNAPSHOT; "" none */
+};
+
+struct chan_refusal {
+	struct chan_handover	handover;
+	uint32_t		reason;		/* enum chan_reason */
+};
+
+struct chan_leaving {
+	uint64_t	adopted;	/* ADOPT messages received since birth */
+};
+
+struct chan_drain {
+	int64_t		spread_ms;	/* 0: at once */
+};
+
+enum chan_type {
+#define CHAN_MSG(NAME, from, to, payload, fd, text)	CHAN_##NAME,
+#include "chan_tbl.h"
+#undef CHAN_MSG
+	CHAN__MAX
+};
+
+union chan_payload {
+	struct chan_nothing	nothing;
+	struct chan_handover	handover;
+	struct chan_refusal	refusal;
+	struct chan_leaving	leaving;
+	struct chan_drain	drain;
+};
+
+struct chan;
+
+/*
+ * A message came; fd is the callee's, or -1 (also for a message that carries
+ * one, when this process is out of descriptors).  payload lives until return.
+ * The callee may chan_fini.
+ */
+typedef void chan_message_cb(struct chan *c, enum chan_type type, const union chan_payload *payload, int fd);
+/* The peer is gone (why NULL) or broke the table (why says how).  Called once; the callee calls chan_fini. */
+typedef void chan_closed_cb(struct chan *c, const char *why);
+
+struct chan_queued;
+struct chan {
+	int			 fd;
+	enum chan_role		 self;
+	enum chan_role		 peer;
+	void			*arg;		/* the owner's */
+	struct ev_loop		*ev;
+	ev_io			 in;
+	ev_io			 out;
+	chan_message_cb		*on_message;
+	chan_closed_cb		*on_closed;
+	struct chan_queued	*queue;
+	size_t			 queued;
+	size_t			 max_queued;
+};
+
+/* A connected pair, CLOEXEC and non-blocking.  -1: errno. */
+int	chan_pair(int fds_r[2]);
+
+/* Take over fd (one end of a pair) and watch it on ev. */
+void	chan_init(struct chan *c, struct ev_loop *ev, int fd, enum chan_role self, enum chan_role peer,
+	    size_t max_queued, chan_message_cb *on_message, chan_closed_cb *on_closed, void *arg);
+void	chan_fini(struct chan *c);	/* stops, closes, drops the queue with its descriptors */
+/* After a fork, in the child: forget c without touching the event loop it shares with the parent. */
+void	chan_forget(struct chan *c);
+
+/*
+ * Send, or queue when the peer can't take it now.  payload may be NULL for
+ * struct chan_nothing.  fd: NULL, or the descriptor that moves; taken (-1 in *fd) on success only.
+ * 0, or -1: ENOBUFS (queue full), EPIPE, ETOOMANYREFS, ENOMEM …
+ */
+int	chan_send(struct chan *c, enum chan_type type, const void *payload, int *fd);
+
+const char *chan_type_name(enum chan_type t);
+
+#endif

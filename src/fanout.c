@@ -1,0 +1,733 @@
+/*
+ * What a viewer gets next is derived from its state alone (viewer_next):
+ *	its head (response header and retry), then
+ *	the seats, if its version is not the current one: everything (init) when
+ *	  it has nothing or the block's layout changed, else what changed since, then
+ *	a beat, if one is owed, then
+ *	stale or fresh, if it was told otherwise.
+ * So an event can't be lost in a queue: there is none.  A payload once begun is
+ * completed before the next is chosen, since its FastCGI record promised its
+ * length, and since a viewer slower than the changes must get to the end of a
+ * batch some time to hold its id.
+ *
+ * The end of a request is an empty STDOUT record and END_REQUEST, then close:
+ * closing without them makes web servers log errors and, before the answer was
+ * begun, answer 500 by themselves (FastCGI 1.0, 5.5; FASTCGI.md 3.5).
+ */
+#include <sys/socket.h>
+
+#include <bsd/stdlib.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <uthash.h>
+#include <utlist.h>
+
+#include "board.h"
+#include "fanout.h"
+#include "fcgi.h"
+#include "fd.h"
+#include "feed.h"
+#include "http.h"
+#include "log.h"
+#include "mono.h"
+#include "must.h"
+#include "opts.h"
+#include "payload.h"
+#include "refuse.h"
+#include "sse.h"
+
+#define WAIT_FOR_STATE_MS	5000
+#define RETRY_MS		2000
+#define RETRY_JITTER_MS		1000
+#define SHARED_REQUEST_ID	1	/* what every known web server uses */
+#define DRAIN_STEP_S		0.05
+#define SNAPSHOT_HEADERS	"Cache-Control: public, max-age=1, stale-while-revalidate=5\r\n"
+
+enum viewer_state {
+	VIEWER_WAITING,		/* in `waiting`: adopted, no state to show yet */
+	VIEWER_LIVE,		/* in `live`: gets every version */
+	VIEWER_ENDING		/* in `live`: what is pending is its last */
+};
+
+struct viewer {
+	struct viewer		*prev, *next;
+	struct fanout		*fanout;
+	ev_io			 io;
+	struct payload		*pending;	/* being written; NULL: caught up with what it was given */
+	size_t			 offset;
+	uint64_t		 version;	/* has it completely; 0: nothing yet */
+	uint64_t		 pending_version;	/* will have, when pending is through */
+	int64_t			 progress_ms;	/* monotonic: last time it took bytes */
+	int			 fd;
+	uint16_t		 request_id;
+	uint8_t			 state;		/* enum viewer_state */
+	bool			 head_owed;
+	bool			 beat_owed;
+	bool			 told_stale;
+	bool			 slow;		/* had to wait for room since its version */
+	struct chan_handover	*handover;	/* WAITING only */
+};
+
+/* The frame from one version to the current one, shared by all who need it. */
+struct frame {
+	uint64_t	 since;
+	struct payload	*payload;
+	UT_hash_handle	 hh;
+};
+
+struct fanout {
+	struct ev_loop		*ev;
+	const struct opts	*opts;
+	struct board_slot	*slot;
+	const struct feed	*feed;
+	uint32_t		 epoch;
+	fanout_idle_cb		*on_idle;
+	void			*arg;
+	struct viewer		*live, *waiting;
+	size_t			 count, streams;
+	struct frame		*frames;	/* to frames_version */
+	struct payload		*init;		/* likewise */
+	struct payload		*snapshot;	/* likewise */
+	uint64_t		 frames_version;
+	struct payload		*beat, *stale, *fresh;	/* of marks_ms */
+	int64_t			 marks_ms;
+	struct buf		 scratch;
+	int64_t			 events, bytes;	/* not yet on the board */
+	ev_timer		 sweep;
+	ev_timer		 wait_timer;
+	ev_timer		 drain_timer;
+	bool			 draining;
+	int64_t			 drain_start_ms, drain_end_ms;
+	size_t			 drain_total;
+};
+
+/* --- frames --------------------------------------------------------------- */
+
+static void
+forget_frames(struct fanout *f)
+{
+	struct frame *fr, *next;
+
+	HASH_ITER(hh, f->frames, fr, next) {
+		HASH_DEL(f->frames, fr);
+		payload_unref(&fr->payload);
+		free(fr);
+	}
+	payload_unref(&f->init);
+	payload_unref(&f->snapshot);
+}
+
+static void
+forget_marks(struct fanout *f)
+{
+	payload_unref(&f->beat);
+	payload_unref(&f->stale);
+	payload_unref(&f->fresh);
+}
+
+static struct sse_id
+current_id(const struct fanout *f)
+{
+	return ((struct sse_id){ f->epoch, seat_version(feed_seats(f->feed)) });
+}
+
+/* What is in scratch as a payload with that many events.  NULL: ENOMEM. */
+static struct payload *
+encode(struct fanout *f, unsigned events)
+{
+	struct payload *p = NULL;
+
+	if (buf_ok(&f->scratch))
+		p = payload_new(SHARED_REQUEST_ID, f->scratch.data, f->scratch.len);
+	if (p != NULL)
+		p->events = events;
+	board_add(f->slot, BOARD_frames, 1);
+	buf_reset(&f->scratch);
+	return (p);
+}
+
+static void
+follow_version(struct fanout *f)
+{
+	uint64_t now = seat_version(feed_seats(f->feed));
+
+	if (f->frames_version == now)
+		return;
+	forget_frames(f);
+	f->frames_version = now;
+}
+
+static struct payload *
+init_frame(struct fanout *f)
+{
+	if (f->init == NULL) {
+		sse_init(&f->scratch, current_id(f), feed_seats(f->feed));
+		f->init = encode(f, 1);
+	}
+	return (f->init);
+}
+
+/* Everything since that version, borrowed.  NULL: ENOMEM. */
+static struct payload *
+frame_since(struct fanout *f, uint64_t since)
+{
+	const struct seat_map	*seats = feed_seats(f->feed);
+	struct frame		*fr;
+	size_t			 updates;
+
+	follow_version(f);
+	if (since == 0 || since < seat_layout_version(seats))
+		return (init_frame(f));
+	HASH_FIND(hh, f->frames, &since, sizeof(since), fr);
+	if (fr != NULL)
+		return (fr->payload);
+	if ((fr = calloc(1, sizeof(*fr))) == NULL)
+		return (NULL);
+	fr->since = since;
+	updates = sse_updates(&f->scratch, current_id(f), seats, since);
+	if ((fr->payload = encode(f, (unsigned)updates)) == NULL) {
+		free(fr);
+		return (NULL);
+	}
+	HASH_ADD(hh, f->frames, since, sizeof(fr->since), fr);
+	return (fr->payload);
+}
+
+typedef void mark_writer(struct buf *b, int64_t as_of_ms);
+
+/* beat, stale or fresh at the last good poll's time, borrowed. */
+static struct payload *
+mark(struct fanout *f, struct payload **cached, mark_writer *write)
+{
+	int64_t as_of = feed_as_of_ms(f->feed);
+
+	if (f->marks_ms != as_of) {
+		forget_marks(f);
+		f->marks_ms = as_of;
+	}
+	if (*cached == NULL) {
+		write(&f->scratch, as_of);
+		*cached = encode(f, 1);
+	}
+	return (*cached);
+}
+
+static struct payload *
+head(struct fanout *f)
+{
+	http_stream_header(&f->scratch);
+	sse_retry(&f->scratch, RETRY_MS + arc4random_uniform(RETRY_JITTER_MS + 1));
+	return (encode(f, 0));
+}
+
+/* --- one viewer ----------------------------------------------------------- */
+
+static void
+viewer_drop(struct viewer *v)
+{
+	struct fanout *f = v->fanout;
+
+	ev_io_stop(f->ev, &v->io);
+	if (v->state == VIEWER_WAITING)
+		DL_DELETE(f->waiting, v);
+	else
+		DL_DELETE(f->live, v);
+	payload_unref(&v->pending);
+	if (v->handover == NULL || v->handover->kind == CHAN_STREAM) {
+		f->streams--;
+		board_set(f->slot, BOARD_viewers, (int64_t)f->streams);
+	}
+	free(v->handover);
+	fd_close(&v->fd);
+	free(v);
+	f->count--;
+	board_set(f->slot, BOARD_connections, (int64_t)f->count);
+	if (f->count == 0)
+		f->on_idle(f->arg);
+}
+
+/* End the request politely if no record is half written; then close. */
+static void
+viewer_end(struct viewer *v)
+{
+	unsigned char end[FCGI_END_BYTES];
+
+	if (v->pending == NULL || v->offset == 0) {
+		fcgi_end(end, v->request_id, FCGI_STATUS_COMPLETE);
+		(void)send(v->fd, end, sizeof(end), MSG_DONTWAIT | MSG_NOSIGNAL);
+	}
+	viewer_drop(v);
+}
+
+static void
+viewer_watch(struct viewer *v, int events)
+{
+	struct ev_loop *ev = v->fanout->ev;
+
+	if (ev_is_active(&v->io) && (v->io.events & (EV_READ | EV_WRITE)) == events)
+		return;
+	ev_io_stop(ev, &v->io);
+	ev_io_set(&v->io, v->fd, events);
+	ev_io_start(ev, &v->io);
+}
+
+/* Make p (a reference of ours, or borrowed: then it is referenced here) the viewer's pending payload. */
+static int
+viewer_give(struct viewer *v, struct payload *p, bool owned)
+{
+	if (p == NULL)
+		return (-1);
+	if (v->request_id != SHARED_REQUEST_ID) {
+		struct payload *own = payload_readdressed(p, v->request_id);
+
+		if (own != NULL)
+			own->events = p->events;
+		if (owned)
+			payload_unref(&p);
+		if (own == NULL)
+			return (-1);
+		p = own;
+	} else if (!owned)
+		payload_ref(p);
+	v->pending = p;
+	v->offset = 0;
+	v->pending_version = v->version;
+	return (0);
+}
+
+/* Choose what comes next.  1: pending is set.  0: nothing is owed.  -1: ENOMEM. */
+static int
+viewer_next(struct viewer *v)
+{
+	struct fanout	*f = v->fanout;
+	uint64_t	 now = seat_version(feed_seats(f->feed));
+	bool		 stale = feed_is_stale(f->feed);
+
+	if (v->state != VIEWER_LIVE)
+		return (0);
+	if (v->head_owed) {
+		if (viewer_give(v, head(f), true) == -1)
+			return (-1);
+		v->head_owed = false;
+		return (1);
+	}
+	if (v->version != now) {
+		if (viewer_give(v, frame_since(f, v->version), false) == -1)
+			return (-1);
+		v->pending_version = now;
+		v->beat_owed = false;
+		if (v->slow && v->version != 0 && now > v->version + 1)
+			board_add(f->slot, BOARD_conflations, 1);
+		v->slow = false;
+		return (1);
+	}
+	if (v->beat_owed) {
+		v->beat_owed = false;
+		return (viewer_give(v, mark(f, &f->beat, sse_beat), false) == -1 ? -1 : 1);
+	}
+	if (v->told_stale != stale) {
+		v->told_stale = stale;
+		return (viewer_give(v, stale ? mark(f, &f->stale, sse_stale) :
+		    mark(f, &f->fresh, sse_fresh), false) == -1 ? -1 : 1);
+	}
+	return (0);
+}
+
+static void
+viewer_sent_all(struct viewer *v)
+{
+	v->fanout->events += v->pending->events;
+	v->version = v->pending_version;
+	payload_unref(&v->pending);
+}
+
+/*
+ * Send until nothing is owed or the connection takes no more.  The viewer may
+ * be gone afterwards.
+ */
+static void
+viewer_push(struct viewer *v)
+{
+	struct fanout	*f = v->fanout;
+	ssize_t		 n;
+	int		 rc;
+
+	for (;;) {
+		if (v->pending == NULL && (rc = viewer_next(v)) <= 0) {
+			if (rc == -1) {
+				log_warnx("viewer: out of memory: closed");
+				viewer_end(v);
+			} else if (v->state == VIEWER_ENDING)
+				viewer_end(v);
+			else
+				viewer_watch(v, EV_READ);
+			return;
+		}
+		n = send(v->fd, v->pending->bytes + v->offset, v->pending->len - v->offset,
+		    MSG_DONTWAIT | MSG_NOSIGNAL);
+		if (n == -1) {
+			if (errno == EINTR)
+				continue;
+			if (errno == EAGAIN || errno == EWOULDBLOCK)
+				break;
+			log_debug("viewer: gone: %s", strerror(errno));
+			viewer_drop(v);
+			return;
+		}
+		f->bytes += n;
+		v->offset += (size_t)n;
+		v->progress_ms = mono_ms();
+		if (v->offset == v->pending->len)
+			viewer_sent_all(v);
+	}
+	v->slow = true;
+	viewer_watch(v, EV_READ | EV_WRITE);
+}
+
+static void
+flush_counters(struct fanout *f)
+{
+	if (f->events != 0)
+		board_add(f->slot, BOARD_events, f->events);
+	if (f->bytes != 0)
+		board_add(f->slot, BOARD_bytes, f->bytes);
+	f->events = f->bytes = 0;
+}
+
+static void
+on_viewer_io(struct ev_loop *ev, ev_io *w, int revents)
+{
+	struct viewer	*v = w->data;
+	struct fanout	*f = v->fanout;
+	char		 stray[512];
+	ssize_t		 n;
+
+	(void)ev;
+	if (revents & EV_READ) {
+		/* stray records (padding, ABORT_REQUEST) are read and ignored; 0 is the web server's close */
+		n = recv(v->fd, stray, sizeof(stray), MSG_DONTWAIT);
+		if (n == 0) {
+			log_debug("viewer: closed by the web server");
+			viewer_end(v);
+			return;
+		}
+		if (n == -1 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) {
+			viewer_drop(v);
+			return;
+		}
+	}
+	if (revents & EV_WRITE)
+		viewer_push(v);
+	flush_counters(f);
+}
+
+/* --- attaching ------------------------------------------------------------ */
+
+static void
+give_last(struct viewer *v, struct payload *p)
+{
+	struct fanout *f = v->fanout;
+
+	if (v->state == VIEWER_WAITING) {
+		DL_DELETE(f->waiting, v);
+		DL_APPEND(f->live, v);
+	}
+	v->state = VIEWER_ENDING;
+	v->pending = p;		/* NULL (ENOMEM): just the end */
+	v->offset = 0;
+	viewer_push(v);
+}
+
+static struct payload *
+scratch_last(struct fanout *f, uint16_t request_id)
+{
+	struct payload *p = NULL;
+
+	if (buf_ok(&f->scratch))
+		p = payload_new(request_id, f->scratch.data, f->scratch.len);
+	buf_reset(&f->scratch);
+	return (p);
+}
+
+static void
+refuse_waiting(struct viewer *v, enum chan_reason reason)
+{
+	struct fanout *f = v->fanout;
+
+	refuse_answer(&f->scratch, f->slot, reason, v->handover->sse, v->handover->head);
+	give_last(v, scratch_last(f, v->request_id));
+}
+
+static void
+answer_snapshot(struct viewer *v)
+{
+	const struct chan_handover	*h = v->handover;
+	struct fanout			*f = v->fanout;
+	struct buf			 body = BUF_INIT;
+	struct payload			*p;
+	char				 id[SSE_ID_BYTES], headers[256];
+	bool				 plain;
+
+	follow_version(f);
+	board_add(f->slot, BOARD_snapshots, 1);
+	plain = !h->head && h->if_none_match[0] == '\0' && h->request_id == SHARED_REQUEST_ID;
+	if (plain && f->snapshot != NULL) {
+		give_last(v, payload_ref(f->snapshot));
+		return;
+	}
+	sse_id_format(id, current_id(f));
+	snprintf(headers, sizeof(headers), "ETag: \"%s\"\r\n" SNAPSHOT_HEADERS, id);
+	if (http_etag_matches(h->if_none_match[0] != '\0' ? h->if_none_match : NULL, id))
+		http_answer(&f->scratch, 304, NULL, headers, NULL, 0, h->head);
+	else {
+		sse_snapshot_json(&body, feed_seats(f->feed));
+		if (buf_ok(&body))
+			http_answer(&f->scratch, 200, "application/json", headers, body.data, body.len, h->head);
+		else
+			f->scratch.failed = true;
+		buf_fini(&body);
+	}
+	p = scratch_last(f, v->request_id);
+	if (plain && p != NULL)
+		f->snapshot = payload_ref(p);
+	give_last(v, p);
+}
+
+static void
+start_stream(struct viewer *v)
+{
+	struct fanout		*f = v->fanout;
+	const struct sse_id	*id = &v->handover->resume;
+	uint64_t		 now = seat_version(feed_seats(f->feed));
+
+	if (id->epoch == f->epoch && id->version >= 1 && id->version <= now) {
+		v->version = id->version;
+		v->beat_owed = id->version == now;
+		board_add(f->slot, BOARD_resume_hits, 1);
+	} else if (id->epoch != 0)
+		board_add(f->slot, BOARD_resume_misses, 1);
+	free(v->handover);
+	v->handover = NULL;
+	DL_DELETE(f->waiting, v);
+	DL_APPEND(f->live, v);
+	v->state = VIEWER_LIVE;
+	v->head_owed = true;
+	board_add(f->slot, BOARD_streams, 1);
+	viewer_push(v);
+}
+
+static bool
+can_serve(const struct fanout *f)
+{
+	return (feed_has_state(f->feed) && (feed_is_current(f->feed) || feed_is_stale(f->feed)));
+}
+
+static void
+serve(struct viewer *v)
+{
+	if (v->handover->kind == CHAN_SNAPSHOT)
+		answer_snapshot(v);
+	else
+		start_stream(v);
+}
+
+void
+fanout_serve_waiting(struct fanout *f)
+{
+	struct viewer *v, *next;
+
+	if (!can_serve(f))
+		return;
+	DL_FOREACH_SAFE(f->waiting, v, next)
+		serve(v);
+	ev_timer_stop(f->ev, &f->wait_timer);
+	flush_counters(f);
+}
+
+void
+fanout_attach(struct fanout *f, const struct chan_handover *h, int fd)
+{
+	struct viewer *v;
+
+	if ((v = calloc(1, sizeof(*v))) == NULL || (v->handover = malloc(sizeof(*h))) == NULL) {
+		log_warn("viewer: not adopted");
+		free(v);
+		fd_close(&fd);
+		return;
+	}
+	*v->handover = *h;
+	v->fanout = f;
+	v->fd = fd;
+	v->request_id = h->request_id;
+	v->state = VIEWER_WAITING;
+	v->progress_ms = mono_ms();
+	ev_io_init(&v->io, on_viewer_io, fd, EV_READ);
+	v->io.data = v;
+	DL_APPEND(f->waiting, v);
+	f->count++;
+	board_set(f->slot, BOARD_connections, (int64_t)f->count);
+	if (h->kind == CHAN_STREAM) {
+		f->streams++;
+		board_set(f->slot, BOARD_viewers, (int64_t)f->streams);
+	}
+	if (f->draining)
+		refuse_waiting(v, CHAN_R_DRAINING);
+	else if (can_serve(f))
+		serve(v);
+	else {
+		viewer_watch(v, EV_READ);
+		if (!ev_is_active(&f->wait_timer))
+			ev_timer_again(f->ev, &f->wait_timer);
+	}
+	flush_counters(f);
+}
+
+/* --- all viewers ---------------------------------------------------------- */
+
+void
+fanout_publish(struct fanout *f)
+{
+	struct viewer *v, *next;
+
+	DL_FOREACH_SAFE(f->live, v, next)
+		if (v->pending == NULL)
+			viewer_push(v);
+	flush_counters(f);
+}
+
+void
+fanout_freshness(struct fanout *f)
+{
+	fanout_publish(f);	/* what is owed is derived from the feed's state */
+}
+
+static void
+on_sweep(struct ev_loop *ev, ev_timer *w, int revents)
+{
+	struct fanout	*f = w->data;
+	struct viewer	*v, *next;
+	int64_t		 now = mono_ms();
+
+	(void)ev;
+	(void)revents;
+	DL_FOREACH_SAFE(f->live, v, next) {
+		int64_t silent_ms = now - v->progress_ms;
+
+		if (v->pending != NULL) {
+			if (silent_ms < f->opts->stall_timeout_ms)
+				continue;
+			log_debug("viewer: stalled: took nothing for %lld ms", (long long)silent_ms);
+			board_add(f->slot, BOARD_stalls, 1);
+			viewer_end(v);
+		} else if (silent_ms >= f->opts->heartbeat_ms) {
+			v->beat_owed = true;
+			viewer_push(v);
+		}
+	}
+	flush_counters(f);
+}
+
+static void
+on_wait_timer(struct ev_loop *ev, ev_timer *w, int revents)
+{
+	struct fanout	*f = w->data;
+	struct viewer	*v, *next;
+	int64_t		 now = mono_ms();
+
+	(void)revents;
+	DL_FOREACH_SAFE(f->waiting, v, next)
+		if (now - v->handover->accepted_ms >= WAIT_FOR_STATE_MS)
+			refuse_waiting(v, CHAN_R_DATABASE);
+	if (f->waiting == NULL)
+		ev_timer_stop(ev, w);
+	flush_counters(f);
+}
+
+/* End as many viewers as the time that has passed makes due. */
+static void
+on_drain(struct ev_loop *ev, ev_timer *w, int revents)
+{
+	struct fanout	*f = w->data;
+	int64_t		 now = mono_ms(), span = f->drain_end_ms - f->drain_start_ms;
+	size_t		 left, keep;
+
+	(void)revents;
+	keep = now >= f->drain_end_ms ? 0 :
+	    f->drain_total * (size_t)(f->drain_end_ms - now) / (size_t)(span > 0 ? span : 1);
+	for (left = f->count; left > keep && f->live != NULL; left--)
+		viewer_end(f->live);
+	if (f->live == NULL)
+		ev_timer_stop(ev, w);
+	flush_counters(f);
+}
+
+void
+fanout_drain(struct fanout *f, int64_t spread_ms)
+{
+	struct viewer *v, *next;
+
+	f->draining = true;
+	DL_FOREACH_SAFE(f->waiting, v, next)
+		refuse_waiting(v, CHAN_R_DRAINING);
+	f->drain_start_ms = mono_ms();
+	f->drain_end_ms = f->drain_start_ms + spread_ms;
+	f->drain_total = f->count;
+	ev_timer_again(f->ev, &f->drain_timer);
+	on_drain(f->ev, &f->drain_timer, 0);
+}
+
+size_t
+fanout_count(const struct fanout *f)
+{
+	return (f->count);
+}
+
+struct fanout *
+fanout_new(struct ev_loop *ev, const struct opts *o, struct board_slot *slot,
+    const struct feed *feed, uint32_t epoch, fanout_idle_cb *on_idle, void *arg)
+{
+	struct fanout	*f;
+	double		 sweep_s;
+
+	must(epoch != 0);
+	if ((f = calloc(1, sizeof(*f))) == NULL)
+		return (NULL);
+	f->ev = ev;
+	f->opts = o;
+	f->slot = slot;
+	f->feed = feed;
+	f->epoch = epoch;
+	f->on_idle = on_idle;
+	f->arg = arg;
+	sweep_s = (double)(o->heartbeat_ms < o->stall_timeout_ms ? o->heartbeat_ms : o->stall_timeout_ms) / 4000;
+	ev_timer_init(&f->sweep, on_sweep, sweep_s < 1. ? sweep_s : 1., sweep_s < 1. ? sweep_s : 1.);
+	ev_timer_init(&f->wait_timer, on_wait_timer, 0., 0.1);
+	ev_timer_init(&f->drain_timer, on_drain, 0., DRAIN_STEP_S);
+	f->sweep.data = f->wait_timer.data = f->drain_timer.data = f;
+	ev_timer_start(ev, &f->sweep);
+	return (f);
+}
+
+void
+fanout_free(struct fanout **fp)
+{
+	struct fanout *f = *fp;
+
+	if (f == NULL)
+		return;
+	f->count++;		/* on_idle is not for this end */
+	while (f->live != NULL)
+		viewer_drop(f->live);
+	while (f->waiting != NULL)
+		viewer_drop(f->waiting);
+	ev_timer_stop(f->ev, &f->sweep);
+	ev_timer_stop(f->ev, &f->wait_timer);
+	ev_timer_stop(f->ev, &f->drain_timer);
+	forget_frames(f);
+	forget_marks(f);
+	buf_fini(&f->scratch);
+	free(f);
+	*fp = NULL;
+}

@@ -1,0 +1,70 @@
+/*
+ * fcgi - FastCGI 1.0 records as bytes: judge a request, encode an answer.
+ *
+ * libfcgi must never wait for bytes nor see hostile ones, so fcgi_examine looks
+ * at what a socket has to offer so far (MSG_PEEK) and says whether it is one
+ * whole, well-formed request.  Stateless: the same bytes give the same answer,
+ * and any prefix of a good request is FCGI_MORE.
+ * Runs in: worker (examine), loop and worker (encode).  Pure: no descriptor, no
+ * clock, no log.  All memory is the caller's.
+ * Source: FastCGI Specification 1.0, sections 3.3 (records), 3.4 (name-value
+ * pairs), 5 (application record types), 8 (constants).
+ */
+#ifndef FCGI_H
+#define FCGI_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define FCGI_MAX_PARAMS_BYTES	(128 * 1024)	/* all PARAMS content of a request */
+#define FCGI_MAX_BODY_BYTES	(16 * 1024)	/* STDIN content: SPEC 1, 413 */
+#define FCGI_MAX_REQUEST_BYTES	(192 * 1024)	/* everything, headers and padding included */
+#define FCGI_RECORD_BYTES	8		/* a record's header */
+#define FCGI_MAX_CONTENT	16376		/* content we put in one record: 16 KiB with its header */
+#define FCGI_END_BYTES		24		/* empty STDOUT + END_REQUEST */
+
+enum fcgi_verdict {
+	FCGI_MORE,		/* fine so far, not whole yet */
+	FCGI_WHOLE,		/* BEGIN + PARAMS + STDIN, complete: libfcgi may have it */
+	FCGI_BAD,		/* not FastCGI, or a form that libfcgi mishandles: close */
+	FCGI_BAD_ROLE,		/* AUTHORIZER, FILTER or unknown: END_REQUEST(UNKNOWN_ROLE) */
+	FCGI_BAD_PARAM,		/* a NUL byte in a name or value: 400 */
+	FCGI_BIG_PARAMS,	/* more than FCGI_MAX_PARAMS_BYTES: 400 */
+	FCGI_BIG_BODY,		/* STDIN or CONTENT_LENGTH over FCGI_MAX_BODY_BYTES: 413 */
+	FCGI_GET_VALUES		/* a management record first: answer or close, never libfcgi */
+};
+
+struct fcgi_seen {
+	uint16_t	request_id;	/* 0 until BEGIN_REQUEST was seen */
+	size_t		bytes;		/* of the whole request: FCGI_WHOLE only */
+	const char	*why;		/* static text for the log; "" when nothing is wrong */
+};
+
+/*
+ * Judge the first len bytes of a connection.  Refuses what libfcgi 2.4.2 gets
+ * wrong though it is legal: padding on BEGIN_REQUEST or on the empty PARAMS.
+ * Records of another request id than BEGIN's are FCGI_BAD; so is ABORT_REQUEST.
+ */
+enum fcgi_verdict fcgi_examine(const void *buf, size_t len, struct fcgi_seen *seen_r);
+
+/* Bytes that fcgi_stdout writes for len bytes of content: records of at most FCGI_MAX_CONTENT. */
+size_t	fcgi_stdout_bytes(size_t len);
+
+/*
+ * Frame len (> 0) bytes of content as STDOUT records for request_id into out,
+ * which has room for fcgi_stdout_bytes(len).  Returns the bytes written.
+ */
+size_t	fcgi_stdout(void *out, uint16_t request_id, const void *content, size_t len);
+
+/* The polite end: empty STDOUT + END_REQUEST(protocol_status), FCGI_END_BYTES into out. */
+#define FCGI_STATUS_COMPLETE		0	/* FCGI_REQUEST_COMPLETE */
+#define FCGI_STATUS_UNKNOWN_ROLE	3	/* FCGI_UNKNOWN_ROLE */
+void	fcgi_end(void *out, uint16_t request_id, uint8_t protocol_status);
+
+/* Give framed records (whole ones) another request id, in place. */
+void	fcgi_readdress(void *records, size_t len, uint16_t request_id);
+
+/* Human name of a verdict, static: for logs and tests. */
+const char *fcgi_verdict_name(enum fcgi_verdict v);
+
+#endif

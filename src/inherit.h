@@ -1,0 +1,33 @@
+/*
+ * inherit - all that a child has at birth.
+ *
+ * The master fills one struct and forks: a child gets nothing else from it.
+ * The scoreboard is shared; the slot in it is the child's own until it dies.
+ * channel_fd is the child's end of a SOCK_SEQPACKET pair; when the other end
+ * closes the master is gone and the child ends.
+ */
+#ifndef INHERIT_H
+#define INHERIT_H
+
+#include <stdint.h>
+
+struct board;
+struct board_slot;
+struct opts;
+
+struct inherit {
+	const struct opts	*opts;
+	struct board		*board;
+	struct board_slot	*slot;
+	int			 channel_fd;	/* owned by the child */
+	int			 listen_fd;	/* workers: shared, non-blocking; loops: -1 */
+	int64_t			 match_id;	/* loops: the group */
+	int64_t			 block_id;
+};
+
+/* The entries of the processes: they return the exit status and never fork. */
+int	master_main(const struct opts *o, int listen_fd, const char *listen_path);
+int	worker_main(const struct inherit *in);
+int	loop_main(const struct inherit *in);
+
+#endif

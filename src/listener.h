@@ -1,0 +1,28 @@
+/*
+ * listener - the FastCGI listening socket: given on descriptor 0, or made here.
+ *
+ * A unix socket's file belongs to whoever listens on it: one left behind by a
+ * crash is replaced, one that answers is not; ours is removed at the end.
+ * Runs in: main, before the first fork.  Blocks for name resolution.
+ */
+#ifndef LISTENER_H
+#define LISTENER_H
+
+#include <stddef.h>
+#include <sys/types.h>
+
+#define LISTENER_BACKLOG	4096	/* a full backlog is an instant 500 in lighttpd: FASTCGI.md 3.7 */
+
+/*
+ * address: "PATH" (with a '/'), "HOST:PORT", "[HOST]:PORT" or ":PORT" (loopback).
+ * Returns the descriptor, non-blocking and CLOEXEC; -1: error_r says what to do.
+ */
+int	listener_open(const char *address, mode_t mode, char *error_r, size_t size);
+
+/* Is descriptor 0 a listening socket?  Makes it non-blocking.  0; -1: error_r says what to do. */
+int	listener_inherited(char *error_r, size_t size);
+
+/* Close; remove the socket's file if path is a unix socket's. */
+void	listener_close(int *fd, const char *address);
+
+#endif

@@ -1,0 +1,81 @@
+/*
+ * main - options, what the system allows, the listening socket; then the master.
+ */
+#include <sys/resource.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "checkup.h"
+#include "config.h"
+#include "inherit.h"
+#include "listener.h"
+#include "log.h"
+#include "opts.h"
+#include "title.h"
+
+#define EXIT_USAGE	2
+#define SPARE_FDS	64	/* of a process: channels, database, log, requests in work */
+
+static int
+usage_error(const char *why)
+{
+	fprintf(stderr, "seatcast: %s\n", why);
+	return (EXIT_USAGE);
+}
+
+/* As many descriptors as we may have; streams that would not fit are not promised. */
+static void
+fit_descriptors(struct opts *o)
+{
+	struct rlimit	rl;
+	long		fits;
+
+	if (getrlimit(RLIMIT_NOFILE, &rl) == -1)
+		return;
+	rl.rlim_cur = rl.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &rl) == -1 || getrlimit(RLIMIT_NOFILE, &rl) == -1 ||
+	    rl.rlim_cur == RLIM_INFINITY || rl.rlim_cur > 2000000)
+		return;
+	fits = (long)rl.rlim_cur > 2 * SPARE_FDS ? (long)rl.rlim_cur - SPARE_FDS : SPARE_FDS;
+	if (o->max_streams > fits) {
+		log_warnx("--max-streams %ld lowered to %ld: a process may open %ld files here; "
+		    "raise the limit (LimitNOFILE, ulimit -Hn)", o->max_streams, fits, (long)rl.rlim_cur);
+		o->max_streams = fits;
+	}
+}
+
+int
+main(int argc, char **argv)
+{
+	struct opts	opts;
+	char		error[512];
+	int		listen_fd = 0;
+
+	title_init(argc, argv);
+	switch (opts_parse(&opts, argc, argv, error, sizeof(error))) {
+	case OPTS_HELP:
+		opts_help(stdout);
+		return (0);
+	case OPTS_VERSION:
+		puts("seatcast " PACKAGE_VERSION);
+		return (0);
+	case OPTS_BAD:
+		return (usage_error(error));
+	case OPTS_RUN:
+		break;
+	}
+	tzset();		/* before any fork, and once: syslog */
+	log_open(opts.log_level, opts.log_target == OPTS_SYSLOG);
+	if (opts.check)
+		return (check_main(&opts));
+	if (opts.listen != NULL)
+		listen_fd = listener_open(opts.listen, (mode_t)opts.listen_mode, error, sizeof(error));
+	else if (listener_inherited(error, sizeof(error)) == -1)
+		listen_fd = -1;
+	if (listen_fd == -1)
+		return (usage_error(error));
+	fit_descriptors(&opts);
+	return (master_main(&opts, listen_fd, opts.listen));
+}

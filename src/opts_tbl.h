@@ -1,0 +1,27 @@
+/*
+ * Every option, one row: OPT(field, name, TYPE, default, min, max, metavar, text)
+ *
+ * The row makes the field of struct opts, the flag --name, the variable
+ * SEATCAST_NAME, the bounds and the line of --help; the manual is checked
+ * against it.  Durations are kept in milliseconds; min and max are in the
+ * type's unit.  TYPE: STRING, DURATION, NUMBER, MODE, LEVEL, TARGET, FLAG.
+ * Values of STRING have bounds on their length.
+ */
+OPT(listen, "listen", STRING, NULL, 1, 255, "PATH|[HOST]:PORT", "serve FastCGI here instead of on descriptor 0")
+OPT(listen_mode, "listen-mode", MODE, 0660, 0, 0777, "MODE", "permissions of the unix socket")
+OPT(database, "database", STRING, NULL, 0, 4096, "CONNINFO", "PostgreSQL conninfo or URI, several hosts allowed; without it libpq's own environment counts")
+OPT(poll_interval_ms, "poll-interval", DURATION, 1000, 100, 60000, "DURATION", "how often a block's changes are asked for")
+OPT(reconcile_interval_ms, "reconcile-interval", DURATION, 10000, 100, 3600000, "DURATION", "how often the whole block is compared with memory")
+OPT(workers, "workers", NUMBER, 4, 1, 256, "N", "accepting processes")
+OPT(control, "control", STRING, NULL, 1, 107, "PATH", "also take workers that join here")
+OPT(join, "join", STRING, NULL, 1, 107, "PATH", "be one worker of the master that listens at PATH")
+OPT(max_groups, "max-groups", NUMBER, 64, 1, 4096, "N", "poll loops at once; each holds one database connection")
+OPT(max_streams, "max-streams", NUMBER, 10000, 1, 1000000, "N", "streams at once")
+OPT(linger_ms, "linger", DURATION, 30000, 0, 86400000, "DURATION", "how long a loop without viewers stays")
+OPT(heartbeat_ms, "heartbeat", DURATION, 15000, 100, 3600000, "DURATION", "silence before a beat")
+OPT(stall_timeout_ms, "stall-timeout", DURATION, 60000, 100, 86400000, "DURATION", "a viewer that accepts nothing is closed")
+OPT(hold_duration_ms, "hold-duration", DURATION, 300000, 1000, 86400000, "DURATION", "how long a hold lasts")
+OPT(drain_timeout_ms, "drain-timeout", DURATION, 10000, 0, 3600000, "DURATION", "SIGTERM: over how long streams are ended")
+OPT(log_level, "log-level", LEVEL, LOG_LEVEL_INFO, 0, 0, "LEVEL", "error, warn, info or debug")
+OPT(log_target, "log-target", TARGET, OPTS_STDERR, 0, 0, "stderr|syslog", "where the log goes")
+OPT(check, "check", FLAG, 0, 0, 1, NULL, "test database, schema and privileges, say what is wrong, exit 0 or 1")

@@ -1,0 +1,55 @@
+/*
+ * fuzz fcgi: any bytes at all.  What must hold: no read out of bounds (a
+ * sanitizer sees it), a verdict is never taken back when more bytes come, and a
+ * whole request is whole with exactly its own bytes and not with one less.
+ */
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fcgi.h"
+#include "must.h"
+
+int	LLVMFuzzerTestOneInput(const uint8_t *, size_t);
+
+/* As if only len bytes had come: a copy of that size, so that reading on is seen. */
+static enum fcgi_verdict
+examine(const uint8_t *data, size_t len, struct fcgi_seen *seen)
+{
+	enum fcgi_verdict	 v;
+	uint8_t			*copy;
+
+	if ((copy = malloc(len + 1)) == NULL)
+		abort();
+	memcpy(copy + 1, data, len);
+	v = fcgi_examine(copy + 1, len, seen);
+	free(copy);
+	return (v);
+}
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct fcgi_seen	 seen, part;
+	enum fcgi_verdict	 v, before = FCGI_MORE;
+	size_t			 n, step = size / 64 + 1;
+
+	if (size == 0)
+		return (0);
+	v = examine(data, size, &seen);
+	must(fcgi_verdict_name(v) != NULL && seen.why != NULL);
+	for (n = 0; n < size; n += step) {
+		enum fcgi_verdict now = examine(data, n, &part);
+
+		must(before == FCGI_MORE || now == before);
+		must(now == FCGI_MORE || now == v);
+		before = now;
+	}
+	if (v == FCGI_WHOLE) {
+		must(seen.bytes > 0 && seen.bytes <= size && seen.request_id != 0);
+		must(examine(data, seen.bytes, &part) == FCGI_WHOLE);
+		must(examine(data, seen.bytes - 1, &part) == FCGI_MORE);
+	}
+	return (0);
+}

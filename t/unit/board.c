@@ -1,0 +1,88 @@
+/* board: slots are claimed and released, counters survive their process, groups are found. */
+#include "board.h"
+#include "unit.h"
+
+START_TEST(a_live_group_is_found_by_its_key_only)
+{
+	struct board		*b = board_new(3);
+	struct board_slot	*s = board_claim(b, BOARD_LOOP, 1, 101);
+
+	ck_assert_ptr_nonnull(s);
+	ck_assert(!board_group_live(b, 1, 101));	/* claimed, not live yet */
+	s->live = 1;
+	ck_assert(board_group_live(b, 1, 101));
+	ck_assert(!board_group_live(b, 101, 1));
+	ck_assert(!board_group_live(b, 1, 102));
+	board_release(b, s);
+	ck_assert(!board_group_live(b, 1, 101));
+}
+END_TEST
+
+START_TEST(counters_survive_their_slot_and_gauges_do_not)
+{
+	struct board		*b = board_new(2);
+	struct board_slot	*s = board_claim(b, BOARD_LOOP, 1, 1);
+
+	board_add(s, BOARD_polls, 5);
+	board_set(s, BOARD_viewers, 7);
+	ck_assert_int_eq(board_total(b, BOARD_polls), 5);
+	ck_assert_int_eq(board_total(b, BOARD_viewers), 7);
+	board_release(b, s);
+	ck_assert_int_eq(board_total(b, BOARD_polls), 5);
+	ck_assert_int_eq(board_total(b, BOARD_viewers), 0);
+	s = board_claim(b, BOARD_LOOP, 1, 1);
+	ck_assert_int_eq(board_get(s, BOARD_polls), 0);
+	board_add(s, BOARD_polls, 2);
+	ck_assert_int_eq(board_total(b, BOARD_polls), 7);
+}
+END_TEST
+
+START_TEST(a_full_board_gives_no_slot)
+{
+	struct board		*b = board_new(2);
+	struct board_slot	*first = board_claim(b, BOARD_WORKER, 0, 0);
+
+	ck_assert_ptr_nonnull(first);
+	ck_assert_ptr_nonnull(board_claim(b, BOARD_WORKER, 0, 0));
+	ck_assert_ptr_null(board_claim(b, BOARD_WORKER, 0, 0));
+	board_release(b, first);
+	ck_assert_ptr_eq(board_claim(b, BOARD_WORKER, 0, 0), first);
+	ck_assert_uint_eq(board_index(b, first), 0);
+}
+END_TEST
+
+START_TEST(a_poll_falls_into_the_first_bucket_that_holds_it)
+{
+	struct board		*b = board_new(1);
+	struct board_slot	*s = board_claim(b, BOARD_LOOP, 1, 1);
+
+	board_observe_poll(s, 1000);		/* 1 ms: the bound belongs to the bucket */
+	board_observe_poll(s, 1001);
+	board_observe_poll(s, 60000000);
+	ck_assert_int_eq(s->bucket[0], 1);
+	ck_assert_int_eq(s->bucket[1], 1);
+	ck_assert_int_eq(s->bucket[BOARD_BUCKETS - 1], 1);
+	ck_assert_int_eq(s->poll_us, 60002001);
+}
+END_TEST
+
+START_TEST(every_value_has_a_name_and_a_text)
+{
+	ck_assert_str_ne(board_name((enum board_value)_i), "");
+	ck_assert_str_ne(board_text((enum board_value)_i), "");
+}
+END_TEST
+
+int
+main(void)
+{
+	Suite	*s = suite_create("board");
+	TCase	*tc = unit_case(s, "board");
+
+	tcase_add_test(tc, a_live_group_is_found_by_its_key_only);
+	tcase_add_test(tc, counters_survive_their_slot_and_gauges_do_not);
+	tcase_add_test(tc, a_full_board_gives_no_slot);
+	tcase_add_test(tc, a_poll_falls_into_the_first_bucket_that_holds_it);
+	tcase_add_loop_test(tc, every_value_has_a_name_and_a_text, 0, BOARD__MAX);
+	return (unit_main(s));
+}

@@ -1,0 +1,96 @@
+/*
+ * payload: framed bytes and their reference counts.
+ */
+#include <string.h>
+
+#include "fcgi.h"
+#include "payload.h"
+#include "unit.h"
+
+#define END(id)	"\1\6\0" id "\0\0\0\0" "\1\3\0" id "\0\10\0\0" "\0\0\0\0\0\0\0\0"
+
+/* bytes of an array literal, its NUL aside */
+#define BYTES(s)	s, sizeof(s) - 1
+
+static const struct {
+	const char	*says, *content;
+	int		 last;
+	const char	*bytes;
+	size_t		 len;
+} frame_cases[] = {
+	{ "content is one STDOUT record", "hi\n\n", 0, BYTES("\1\6\0\1\0\4\0\0" "hi\n\n") },
+	{ "no content is no record, which would end the stream", "", 0, BYTES("") },
+	{ "the last payload ends the request", "hi\n\n", 1, BYTES("\1\6\0\1\0\4\0\0" "hi\n\n" END("\1")) },
+	{ "the end needs no content", "", 1, BYTES(END("\1")) },
+};
+
+START_TEST(frames)
+{
+	const char	*content = frame_cases[_i].content;
+	struct payload	*p;
+
+	p = frame_cases[_i].last ? payload_new_last(1, content, strlen(content)) :
+	    payload_new(1, content, strlen(content));
+	ck_assert_ptr_nonnull(p);
+	unit_same_bytes(frame_cases[_i].says, p->bytes, p->len, frame_cases[_i].bytes, frame_cases[_i].len);
+	ck_assert_uint_eq(p->refs, 1);
+	ck_assert_uint_eq(p->events, 0);
+	payload_unref(&p);
+	ck_assert_ptr_null(p);
+}
+END_TEST
+
+START_TEST(readdressed_is_the_same_for_another_request)
+{
+	struct payload	*p = payload_new_last(1, "hi", 2), *q;
+
+	p->events = 3;
+	q = payload_readdressed(p, 2);
+	ck_assert_ptr_nonnull(q);
+	unit_same_bytes("the copy", q->bytes, q->len, "\1\6\0\2\0\2\0\0" "hi" END("\2"), 10 + FCGI_END_BYTES);
+	unit_same_bytes("the original", p->bytes, p->len, "\1\6\0\1\0\2\0\0" "hi" END("\1"), 10 + FCGI_END_BYTES);
+	ck_assert_uint_eq(q->events, 3);
+	ck_assert_uint_eq(q->refs, 1);
+	payload_unref(&p);
+	payload_unref(&q);
+}
+END_TEST
+
+START_TEST(a_payload_lives_as_long_as_somebody_refers_to_it)
+{
+	struct payload	*p = payload_new(1, "hi", 2), *viewer = payload_ref(p);
+
+	ck_assert_ptr_eq(viewer, p);
+	payload_unref(&p);
+	ck_assert_ptr_null(p);
+	ck_assert_uint_eq(viewer->refs, 1);
+	ck_assert_uint_eq(viewer->len, 10);
+	payload_unref(&viewer);
+	payload_unref(&viewer);		/* NULL is fine */
+}
+END_TEST
+
+START_TEST(large_content_is_cut_into_records)
+{
+	static char	 content[3 * FCGI_MAX_CONTENT + 1];
+	struct payload	*p = payload_new_last(9, content, sizeof(content));
+
+	ck_assert_ptr_nonnull(p);
+	ck_assert_uint_eq(p->len, sizeof(content) + 4 * FCGI_RECORD_BYTES + FCGI_END_BYTES);
+	payload_unref(&p);
+	ck_assert_ptr_null(payload_new(1, content, SIZE_MAX));
+}
+END_TEST
+
+int
+main(void)
+{
+	Suite	*s = suite_create("payload");
+	TCase	*tc = unit_case(s, "payload");
+
+	unit_rows(tc, frames, frame_cases);
+	tcase_add_test(tc, readdressed_is_the_same_for_another_request);
+	tcase_add_test(tc, a_payload_lives_as_long_as_somebody_refers_to_it);
+	tcase_add_test(tc, large_content_is_cut_into_records);
+	return (unit_main(s));
+}
