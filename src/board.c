@@ -5,10 +5,13 @@
  * that has just left, and the master forks a new one: no harm.
  */
 #include <sys/mman.h>
+#include <sys/stat.h>
 
-#include <string.h>
+#include <errno.h>
+#include <unistd.h>
 
 #include "board.h"
+#include "fd.h"
 #include "must.h"
 
 const unsigned board_bucket_ms[BOARD_BUCKETS - 1] = { 1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500 };
@@ -23,17 +26,55 @@ static const struct {
 #undef BOARD
 };
 
-struct board *
-board_new(size_t nslots)
+#define LAYOUT	((uint64_t)sizeof(struct board) << 32 | (uint64_t)sizeof(struct board_slot) << 8 | BOARD__MAX)
+
+static size_t
+board_bytes(size_t nslots)
 {
-	size_t		 bytes = sizeof(struct board) + nslots * sizeof(struct board_slot);
+	return (sizeof(struct board) + nslots * sizeof(struct board_slot));
+}
+
+struct board *
+board_new(size_t nslots, int *fd_r)
+{
+	struct board	*b = MAP_FAILED;
+	int		 fd;
+
+	if ((fd = memfd_create("seatcast board", MFD_CLOEXEC)) == -1)
+		return (NULL);
+	if (ftruncate(fd, (off_t)board_bytes(nslots)) == 0)
+		b = mmap(NULL, board_bytes(nslots), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (b == MAP_FAILED) {
+		fd_close(&fd);
+		return (NULL);
+	}
+	b->layout = LAYOUT;
+	b->nslots = nslots;	/* the rest is zero: all slots BOARD_FREE */
+	if (fd_r != NULL)
+		*fd_r = fd_take(&fd);
+	fd_close(&fd);
+	return (b);
+}
+
+struct board *
+board_join(int fd)
+{
+	struct stat	 st;
 	struct board	*b;
 
-	b = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (fstat(fd, &st) == -1)
+		return (NULL);
+	errno = EINVAL;
+	if (st.st_size < (off_t)sizeof(struct board))
+		return (NULL);
+	b = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (b == MAP_FAILED)
 		return (NULL);
-	b->nslots = nslots;	/* the rest is zero: all slots BOARD_FREE */
-	return (b);
+	if (b->layout == LAYOUT && board_bytes(b->nslots) <= (size_t)st.st_size)
+		return (b);
+	munmap(b, (size_t)st.st_size);
+	errno = EINVAL;
+	return (NULL);
 }
 
 size_t

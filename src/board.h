@@ -43,6 +43,7 @@ struct board_slot {
 };
 
 struct board {
+	uint64_t		 layout;	/* of the memory: differs between versions that can't share it */
 	size_t			 nslots;
 	_Atomic int64_t		 born_unix_ms;
 	_Atomic int		 draining;
@@ -50,7 +51,9 @@ struct board {
 	struct board_slot	 slot[];
 };
 
-struct board	*board_new(size_t nslots);	/* NULL: errno.  Lives until the last process ends */
+/* NULL: errno.  fd_r (may be NULL): the memory's descriptor, the caller's, for board_join in another process. */
+struct board	*board_new(size_t nslots, int *fd_r);
+struct board	*board_join(int fd);		/* NULL: errno or EINVAL, not a scoreboard of this version.  fd stays the caller's */
 size_t		 board_index(const struct board *b, const struct board_slot *s);
 
 /* Master only.  NULL: no slot is free. */

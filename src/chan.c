@@ -312,13 +312,19 @@ chan_fini(struct chan *c)
 		return;
 	ev_io_stop(c->ev, &c->in);
 	ev_io_stop(c->ev, &c->out);
-	chan_forget(c);
-}
-
-void
-chan_forget(struct chan *c)
-{
 	while (c->queue != NULL)
 		drop_first(c);
 	fd_close(&c->fd);
+}
+
+int
+chan_release(struct chan *c)
+{
+	int fd = fd_take(&c->fd);
+
+	ev_io_stop(c->ev, &c->in);
+	ev_io_stop(c->ev, &c->out);
+	while (c->queue != NULL)
+		drop_first(c);
+	return (fd);
 }

@@ -49,7 +49,6 @@ struct chan_handover {
 	int64_t		 block_id;
 	int64_t		 accepted_ms;	/* monotonic clock, the same in all processes */
 	struct sse_id	 resume;	/* epoch 0: none or not understood */
-	uint32_t	 worker;	/* slot number: whom to send a refusal */
 	uint16_t	 request_id;
 	uint8_t		 kind;		/* enum chan_kind */
 	uint8_t		 sse;		/* Accept names text/event-stream: refuse with busy */
@@ -60,6 +59,10 @@ struct chan_handover {
 struct chan_refusal {
 	struct chan_handover	handover;
 	uint32_t		reason;		/* enum chan_reason */
+};
+
+struct chan_welcome {
+	uint32_t	slot;		/* its number */
 };
 
 struct chan_leaving {
@@ -81,6 +84,7 @@ union chan_payload {
 	struct chan_nothing	nothing;
 	struct chan_handover	handover;
 	struct chan_refusal	refusal;
+	struct chan_welcome	welcome;
 	struct chan_leaving	leaving;
 	struct chan_drain	drain;
 };
@@ -119,8 +123,7 @@ int	chan_pair(int fds_r[2]);
 void	chan_init(struct chan *c, struct ev_loop *ev, int fd, enum chan_role self, enum chan_role peer,
 	    size_t max_queued, chan_message_cb *on_message, chan_closed_cb *on_closed, void *arg);
 void	chan_fini(struct chan *c);	/* stops, closes, drops the queue with its descriptors */
-/* After a fork, in the child: forget c without touching the event loop it shares with the parent. */
-void	chan_forget(struct chan *c);
+int	chan_release(struct chan *c);	/* stops; the descriptor is the caller's again */
 
 /*
  * Send, or queue when the peer can't take it now.  payload may be NULL for

@@ -26,7 +26,8 @@ struct inherit {
 };
 
 /* The entries of the processes: they return the exit status and never fork. */
-int	master_main(const struct opts *o, int listen_fd, const char *listen_path);
+int	master_main(const struct opts *o, int listen_fd, int control_fd);	/* either -1: none */
+int	join_main(const struct opts *o);	/* a worker of the master at --join; serves descriptor 0 */
 int	worker_main(const struct inherit *in);
 int	loop_main(const struct inherit *in);
 

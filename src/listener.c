@@ -21,15 +21,15 @@ is_path(const char *address)
 static int
 fail(char *error_r, size_t size, const char *address, const char *what)
 {
-	snprintf(error_r, size, "--listen: %s: %s", address, what);
+	snprintf(error_r, size, "%s: %s", address, what);
 	return (-1);
 }
 
 /* Does somebody answer at the socket?  A file nobody listens on is left over from a crash. */
 static bool
-is_served(const struct sockaddr_un *sun)
+is_served(const struct sockaddr_un *sun, int type)
 {
-	int	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int	fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	bool	served;
 
 	served = fd != -1 && (connect(fd, (const struct sockaddr *)sun, sizeof(*sun)) == 0 || errno == EAGAIN);
@@ -38,7 +38,7 @@ is_served(const struct sockaddr_un *sun)
 }
 
 static int
-open_unix(const char *path, mode_t mode, char *error_r, size_t size)
+open_unix(const char *path, int type, mode_t mode, char *error_r, size_t size)
 {
 	struct sockaddr_un	sun;
 	struct stat		st;
@@ -53,11 +53,11 @@ open_unix(const char *path, mode_t mode, char *error_r, size_t size)
 	if (lstat(path, &st) == 0) {
 		if (!S_ISSOCK(st.st_mode))
 			return (fail(error_r, size, path, "exists and is not a socket"));
-		if (is_served(&sun))
+		if (is_served(&sun, type))
 			return (fail(error_r, size, path, "another process serves there: end it first"));
 		(void)unlink(path);
 	}
-	if ((fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)) == -1)
+	if ((fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)) == -1)
 		return (fail(error_r, size, path, strerror(errno)));
 	before = umask(0777);		/* nobody connects before it has its mode */
 	if (bind(fd, (const struct sockaddr *)&sun, sizeof(sun)) == -1) {
@@ -127,7 +127,14 @@ open_tcp(const char *address, char *error_r, size_t size)
 int
 listener_open(const char *address, mode_t mode, char *error_r, size_t size)
 {
-	return (is_path(address) ? open_unix(address, mode, error_r, size) : open_tcp(address, error_r, size));
+	return (is_path(address) ? open_unix(address, SOCK_STREAM, mode, error_r, size) :
+	    open_tcp(address, error_r, size));
+}
+
+int
+listener_open_control(const char *path, mode_t mode, char *error_r, size_t size)
+{
+	return (open_unix(path, SOCK_SEQPACKET, mode, error_r, size));
 }
 
 int

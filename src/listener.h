@@ -19,6 +19,9 @@
  */
 int	listener_open(const char *address, mode_t mode, char *error_r, size_t size);
 
+/* A unix SOCK_SEQPACKET socket at path, for workers that join.  As listener_open. */
+int	listener_open_control(const char *path, mode_t mode, char *error_r, size_t size);
+
 /* Is descriptor 0 a listening socket?  Makes it non-blocking.  0; -1: error_r says what to do. */
 int	listener_inherited(char *error_r, size_t size);
 

@@ -51,7 +51,7 @@ main(int argc, char **argv)
 {
 	struct opts	opts;
 	char		error[512];
-	int		listen_fd = 0;
+	int		listen_fd = 0, control_fd = -1;
 
 	title_init(argc, argv);
 	switch (opts_parse(&opts, argc, argv, error, sizeof(error))) {
@@ -70,12 +70,19 @@ main(int argc, char **argv)
 	log_open(opts.log_level, opts.log_target == OPTS_SYSLOG);
 	if (opts.check)
 		return (check_main(&opts));
+	if (opts.join != NULL && (opts.listen != NULL || opts.control != NULL))
+		return (usage_error("--join: a worker that joins has neither --listen nor --control"));
 	if (opts.listen != NULL)
 		listen_fd = listener_open(opts.listen, (mode_t)opts.listen_mode, error, sizeof(error));
 	else if (listener_inherited(error, sizeof(error)) == -1)
 		listen_fd = -1;
-	if (listen_fd == -1)
+	if (listen_fd == -1 && (opts.control == NULL || opts.listen != NULL))
 		return (usage_error(error));
+	if (opts.control != NULL && (control_fd = listener_open_control(opts.control,
+	    (mode_t)opts.listen_mode, error, sizeof(error))) == -1) {
+		listener_close(&listen_fd, opts.listen);
+		return (usage_error(error));
+	}
 	fit_descriptors(&opts);
-	return (master_main(&opts, listen_fd, opts.listen));
+	return (opts.join != NULL ? join_main(&opts) : master_main(&opts, listen_fd, control_fd));
 }

@@ -11,6 +11,7 @@
  * nothing is on its way to it; from that moment the group has no loop.
  */
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 
 #include <bsd/unistd.h>
@@ -42,6 +43,7 @@
 #define HUNG_MS			15000	/* no turn of its event loop for that long */
 #define UNREADY_MS		30000	/* no READY for that long */
 #define SPARE_SLOTS		32	/* loops on their way out */
+#define JOINED_SLOTS		1024	/* workers that may join */
 #define LOOP_QUEUE		2048	/* hand-overs a loop may be behind */
 #define WORKER_QUEUE		256
 #define DRAIN_SLACK_MS		3000	/* after --drain-timeout: then children are killed */
@@ -73,6 +75,7 @@ struct child {
 	struct group_key	 key;		/* loops */
 	uint64_t		 sent;		/* loops: ADOPT messages */
 	int64_t			 born_ms;
+	bool			 joined;	/* not forked by us: no SIGCHLD, not replaced */
 	bool			 ready;
 	bool			 expected;	/* its end is: it was told to go */
 	bool			 killed;
@@ -84,7 +87,8 @@ struct master {
 	struct board		*board;
 	struct board_slot	*slot;
 	int			 listen_fd;
-	const char		*listen_path;
+	int			 control_fd;	/* where workers join; -1: nowhere */
+	int			 board_fd;	/* its memory, for them */
 	pid_t			 pid;
 	struct child		*children;
 	struct group		*groups;
@@ -95,6 +99,7 @@ struct master {
 	ev_timer		 tick;
 	ev_timer		 restart;	/* of missing workers */
 	ev_timer		 deadline;	/* of the drain */
+	ev_io			 control;
 	ev_signal		 sigchld, sigterm, sigusr1, sigint;
 };
 
@@ -184,6 +189,8 @@ group_detach(struct master *m, struct child *c)
 	}
 }
 
+static void	bury_joined(struct child *c);
+
 static void
 on_child_gone(struct chan *ch, const char *why)
 {
@@ -195,7 +202,9 @@ on_child_gone(struct chan *ch, const char *why)
 	chan_fini(ch);
 	if (c->kind == BOARD_LOOP)
 		group_detach(c->master, c);
-	/* its end is dealt with when SIGCHLD says how */
+	if (c->joined)
+		bury_joined(c);
+	/* else its end is dealt with when SIGCHLD says how */
 }
 
 static void	on_message(struct chan *ch, enum chan_type type, const union chan_payload *p, int fd);
@@ -262,6 +271,17 @@ count_children(const struct master *m, enum board_kind kind, bool staying)
 	return (n);
 }
 
+static size_t
+count_forked_workers(const struct master *m)
+{
+	struct child	*c;
+	size_t		 n = 0;
+
+	DL_FOREACH(m->children, c)
+		n += c->kind == BOARD_WORKER && !c->joined;
+	return (n);
+}
+
 static void
 start_workers(struct master *m)
 {
@@ -271,7 +291,9 @@ start_workers(struct master *m)
 	ev_timer_stop(m->ev, &m->restart);
 	if (m->stopping)
 		return;
-	while (count_children(m, BOARD_WORKER, false) < (size_t)m->opts->workers) {
+	if (m->listen_fd == -1)
+		return;			/* all workers are to join */
+	while (count_forked_workers(m) < (size_t)m->opts->workers) {
 		if (wait_ms > 0 || spawn(m, BOARD_WORKER, &none) == NULL) {
 			ev_now_update(m->ev);
 			ev_timer_set(&m->restart, wait_ms > 0 ? (double)wait_ms / 1000 : 1., 0.);
@@ -520,6 +542,19 @@ bury(struct master *m, struct child *c, int status)
 }
 
 static void
+bury_joined(struct child *c)
+{
+	struct master *m = c->master;
+
+	log_debug("worker (pid %d): left", (int)c->pid);
+	chan_fini(&c->chan);
+	DL_DELETE(m->children, c);
+	board_release(m->board, c->slot);
+	free(c);
+	go_on_draining(m);
+}
+
+static void
 on_sigchld(struct ev_loop *ev, ev_signal *w, int revents)
 {
 	struct master	*m = w->data;
@@ -546,21 +581,24 @@ check_alive(struct child *c, int64_t now)
 		return;
 	log_warnx("%s (pid %d): does not answer: killed", child_name(c, name, sizeof(name)), (int)c->pid);
 	c->killed = true;
-	kill(c->pid, SIGKILL);
+	if (c->joined)
+		bury_joined(c);		/* not ours to kill; it ends when its channel does */
+	else
+		kill(c->pid, SIGKILL);
 }
 
 static void
 on_tick(struct ev_loop *ev, ev_timer *w, int revents)
 {
 	struct master	*m = w->data;
-	struct child	*c;
+	struct child	*c, *tmp;
 	struct group	*g, *next;
 	int64_t		 now = mono_ms();
 
 	(void)ev;
 	(void)revents;
 	board_set(m->slot, BOARD_alive_mono_ms, now);
-	DL_FOREACH(m->children, c)
+	DL_FOREACH_SAFE(m->children, c, tmp)
 		check_alive(c, now);
 	/* groups that crashed and were not asked for again */
 	HASH_ITER(hh, m->groups, g, next)
@@ -582,14 +620,17 @@ static void
 on_deadline(struct ev_loop *ev, ev_timer *w, int revents)
 {
 	struct master	*m = w->data;
-	struct child	*c;
+	struct child	*c, *next;
 
 	(void)ev;
 	(void)revents;
 	log_warnx("drain: time is up: ending what is left");
 	stop_workers(m);
-	DL_FOREACH(m->children, c)
-		kill(c->pid, SIGKILL);
+	DL_FOREACH_SAFE(m->children, c, next)
+		if (c->joined)
+			bury_joined(c);
+		else
+			kill(c->pid, SIGKILL);
 }
 
 static void
@@ -626,6 +667,45 @@ on_end_signal(struct ev_loop *ev, ev_signal *w, int revents)
 	drain(m, w->signum == SIGINT || m->draining ? 0 : m->opts->drain_timeout_ms);
 }
 
+/* A worker joins: it gets a slot and the scoreboard, and is a child from now on but for its death. */
+static void
+on_join(struct ev_loop *ev, ev_io *w, int revents)
+{
+	struct master		*m = w->data;
+	struct chan_welcome	 welcome;
+	struct ucred		 peer = { 0, 0, 0 };
+	socklen_t		 len = sizeof(peer);
+	struct child		*c = NULL;
+	int			 fd, memory = -1;
+
+	(void)revents;
+	if ((fd = accept4(w->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) == -1)
+		return;
+	if (m->draining || (memory = dup(m->board_fd)) == -1 || (c = calloc(1, sizeof(*c))) == NULL ||
+	    (c->slot = board_claim(m->board, BOARD_WORKER, 0, 0)) == NULL) {
+		log_warnx("join: refused: %s", m->draining ? "draining" : "no room for another worker");
+		free(c);
+		fd_close(&memory);
+		fd_close(&fd);
+		return;
+	}
+	(void)getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len);
+	c->master = m;
+	c->kind = BOARD_WORKER;
+	c->joined = true;
+	c->pid = peer.pid;
+	c->born_ms = mono_ms();
+	c->slot->pid = c->pid;
+	c->slot->born_ms = c->born_ms;
+	chan_init(&c->chan, ev, fd, CHAN_MASTER, CHAN_WORKER, WORKER_QUEUE, on_message, on_child_gone, c);
+	DL_APPEND(m->children, c);
+	welcome.slot = (uint32_t)board_index(m->board, c->slot);
+	if (chan_send(&c->chan, CHAN_WELCOME, &welcome, &memory) == -1) {
+		fd_close(&memory);
+		bury_joined(c);
+	}
+}
+
 static void
 watch_signal(struct master *m, ev_signal *w, int signum, void (*cb)(struct ev_loop *, ev_signal *, int))
 {
@@ -635,9 +715,10 @@ watch_signal(struct master *m, ev_signal *w, int signum, void (*cb)(struct ev_lo
 }
 
 int
-master_main(const struct opts *o, int listen_fd, const char *listen_path)
+master_main(const struct opts *o, int listen_fd, int control_fd)
 {
-	struct master master = { .opts = o, .listen_fd = listen_fd, .listen_path = listen_path }, *m = &master;
+	struct master	 master = { .opts = o, .listen_fd = listen_fd, .control_fd = control_fd }, *m = &master;
+	size_t		 slots;
 
 	log_process("master");
 	title_set("master");
@@ -646,7 +727,8 @@ master_main(const struct opts *o, int listen_fd, const char *listen_path)
 	signal(SIGPIPE, SIG_IGN);
 	if ((m->ev = ev_loop_new(EVFLAG_AUTO)) == NULL)
 		fatalx("no event loop");
-	if ((m->board = board_new(1 + (size_t)o->workers + (size_t)o->max_groups + SPARE_SLOTS)) == NULL)
+	slots = 1 + (size_t)o->workers + (size_t)o->max_groups + SPARE_SLOTS + (control_fd != -1 ? JOINED_SLOTS : 0);
+	if ((m->board = board_new(slots, &m->board_fd)) == NULL)
 		fatal("scoreboard");
 	m->slot = board_claim(m->board, BOARD_MASTER, 0, 0);
 	m->slot->pid = m->pid;
@@ -660,12 +742,18 @@ master_main(const struct opts *o, int listen_fd, const char *listen_path)
 	m->tick.data = m->restart.data = m->deadline.data = m;
 	ev_timer_start(m->ev, &m->tick);
 	log_info("serving %s with %ld workers; at most %ld groups and %ld streams",
-	    listen_path != NULL ? listen_path : "on descriptor 0", o->workers, o->max_groups, o->max_streams);
+	    o->listen != NULL ? o->listen : listen_fd != -1 ? "on descriptor 0" : "workers that join",
+	    listen_fd != -1 ? o->workers : 0, o->max_groups, o->max_streams);
+	ev_io_init(&m->control, on_join, control_fd, EV_READ);
+	m->control.data = m;
+	if (control_fd != -1)
+		ev_io_start(m->ev, &m->control);
 	start_workers(m);
 
 	ev_run(m->ev, 0);
 
-	listener_close(&m->listen_fd, listen_path);
+	listener_close(&m->listen_fd, o->listen);
+	listener_close(&m->control_fd, o->control);
 	log_info("ended");
 	ev_loop_destroy(m->ev);
 	return (0);

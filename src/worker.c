@@ -111,7 +111,6 @@ fill_handover(const struct request *rq, struct chan_handover *h)
 	h->block_id = rq->route.ids[1];
 	h->accepted_ms = rq->accepted_ms;
 	h->resume = resume_id(rq);
-	h->worker = (uint32_t)board_index(rq->worker->in->board, rq->worker->in->slot);
 	h->request_id = (uint16_t)rq->fcgx.requestId;
 	h->kind = rq->route.action == ROUTE_STREAM ? CHAN_STREAM : CHAN_SNAPSHOT;
 	h->sse = h->kind == CHAN_STREAM && http_accepts_sse(request_param(rq, "HTTP_ACCEPT"));

@@ -1,10 +1,11 @@
 /* board: slots are claimed and released, counters survive their process, groups are found. */
 #include "board.h"
+#include "fd.h"
 #include "unit.h"
 
 START_TEST(a_live_group_is_found_by_its_key_only)
 {
-	struct board		*b = board_new(3);
+	struct board		*b = board_new(3, NULL);
 	struct board_slot	*s = board_claim(b, BOARD_LOOP, 1, 101);
 
 	ck_assert_ptr_nonnull(s);
@@ -20,7 +21,7 @@ END_TEST
 
 START_TEST(counters_survive_their_slot_and_gauges_do_not)
 {
-	struct board		*b = board_new(2);
+	struct board		*b = board_new(2, NULL);
 	struct board_slot	*s = board_claim(b, BOARD_LOOP, 1, 1);
 
 	board_add(s, BOARD_polls, 5);
@@ -39,7 +40,7 @@ END_TEST
 
 START_TEST(a_full_board_gives_no_slot)
 {
-	struct board		*b = board_new(2);
+	struct board		*b = board_new(2, NULL);
 	struct board_slot	*first = board_claim(b, BOARD_WORKER, 0, 0);
 
 	ck_assert_ptr_nonnull(first);
@@ -53,7 +54,7 @@ END_TEST
 
 START_TEST(a_poll_falls_into_the_first_bucket_that_holds_it)
 {
-	struct board		*b = board_new(1);
+	struct board		*b = board_new(1, NULL);
 	struct board_slot	*s = board_claim(b, BOARD_LOOP, 1, 1);
 
 	board_observe_poll(s, 1000);		/* 1 ms: the bound belongs to the bucket */
@@ -63,6 +64,27 @@ START_TEST(a_poll_falls_into_the_first_bucket_that_holds_it)
 	ck_assert_int_eq(s->bucket[1], 1);
 	ck_assert_int_eq(s->bucket[BOARD_BUCKETS - 1], 1);
 	ck_assert_int_eq(s->poll_us, 60002001);
+}
+END_TEST
+
+START_TEST(who_joins_sees_the_same_values)
+{
+	struct board		*b, *joined;
+	struct board_slot	*s;
+	int			 fd = -1;
+
+	b = board_new(2, &fd);
+	ck_assert_ptr_nonnull(b);
+	ck_assert_int_ne(fd, -1);
+	ck_assert_ptr_nonnull(joined = board_join(fd));
+	ck_assert_ptr_nonnull(s = board_claim(b, BOARD_LOOP, 1, 101));
+	s->live = 1;
+	ck_assert(board_group_live(joined, 1, 101));
+	board_add(&joined->slot[board_index(b, s)], BOARD_requests, 3);
+	ck_assert_int_eq(board_total(b, BOARD_requests), 3);
+	b->layout++;			/* another version's */
+	ck_assert_ptr_null(board_join(fd));
+	fd_close(&fd);
 }
 END_TEST
 
@@ -83,6 +105,7 @@ main(void)
 	tcase_add_test(tc, counters_survive_their_slot_and_gauges_do_not);
 	tcase_add_test(tc, a_full_board_gives_no_slot);
 	tcase_add_test(tc, a_poll_falls_into_the_first_bucket_that_holds_it);
+	tcase_add_test(tc, who_joins_sees_the_same_values);
 	tcase_add_loop_test(tc, every_value_has_a_name_and_a_text, 0, BOARD__MAX);
 	return (unit_main(s));
 }
