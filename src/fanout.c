@@ -5,10 +5,16 @@
  *	  it has nothing or the block's layout changed, else what changed since, then
  *	a beat, if one is owed, then
  *	stale or fresh, if it was told otherwise.
- * So an event can't be lost in a queue: there is none.  A payload once begun is
- * completed before the next is chosen, since its FastCGI record promised its
- * length, and since a viewer slower than the changes must get to the end of a
- * batch some time to hold its id.
+ * So an event can't be lost in a queue: there is none.
+ *
+ * A viewer that is in the middle of a frame when the next version comes is slow.
+ * It keeps only the part of the frame that it is in (4 KiB, shared by all who
+ * are stuck there) and goes on in a *pass*: part after part of what changed
+ * since its version, each with the latest state, by ascending seat id, from the
+ * seat where it was.  At the end of the pass it has everything up to the version
+ * at which the pass began, whatever came meanwhile, and its id; so it gets
+ * through however slow it is, and costs two numbers.  An init is one event and
+ * is completed as it is.
  *
  * The end of a request is an empty STDOUT record and END_REQUEST, then close:
  * closing without them makes web servers log errors and, before the answer was
@@ -43,6 +49,7 @@
 #define RETRY_JITTER_MS		1000
 #define SHARED_REQUEST_ID	1	/* what every known web server uses */
 #define DRAIN_STEP_S		0.05
+#define PART_BYTES		4000	/* of content: what a slow viewer may hold on to */
 #define SNAPSHOT_HEADERS	"Cache-Control: public, max-age=1, stale-while-revalidate=5\r\n"
 
 enum viewer_state {
@@ -59,6 +66,8 @@ struct viewer {
 	size_t			 offset;
 	uint64_t		 version;	/* has it completely; 0: nothing yet */
 	uint64_t		 pending_version;	/* will have, when pending is through */
+	uint64_t		 pass_version;	/* will have, when the pass is through; 0: in none */
+	int64_t			 pass_seat;	/* where the pass goes on */
 	int64_t			 progress_ms;	/* monotonic: last time it took bytes */
 	int			 fd;
 	uint16_t		 request_id;
@@ -70,10 +79,31 @@ struct viewer {
 	struct chan_handover	*handover;	/* WAITING only */
 };
 
-/* The frame from one version to the current one, shared by all who need it. */
-struct frame {
+/*
+ * What changed since a version, shared by all who need it: the whole of it
+ * (from 0, upto the current version), or one part of a pass.
+ */
+struct frame_key {
 	uint64_t	 since;
-	struct payload	*payload;
+	uint64_t	 upto;		/* the version that its id names */
+	int64_t		 from;		/* seat */
+};
+struct frame {
+	struct frame_key key;
+	struct payload	*payload;	/* NULL: nothing is left from there */
+	int64_t		 next;		/* parts: where the next one begins */
+	UT_hash_handle	 hh;
+};
+
+/* The part of a payload that somebody is stuck in: alive while one publication looks for them. */
+struct stuck {
+	struct {
+		const struct payload	*payload;
+		size_t			 start;
+	} key;
+	struct payload	*whole;		/* key.payload: its address stays taken */
+	struct payload	*part;
+	int64_t		 next;
 	UT_hash_handle	 hh;
 };
 
@@ -88,6 +118,7 @@ struct fanout {
 	struct viewer		*live, *waiting;
 	size_t			 count, streams;
 	struct frame		*frames;	/* to frames_version */
+	struct stuck		*stuck;
 	struct payload		*init;		/* likewise */
 	struct payload		*snapshot;	/* likewise */
 	uint64_t		 frames_version;
@@ -128,9 +159,15 @@ forget_marks(struct fanout *f)
 }
 
 static struct sse_id
+id_of(const struct fanout *f, uint64_t version)
+{
+	return ((struct sse_id){ f->epoch, version });
+}
+
+static struct sse_id
 current_id(const struct fanout *f)
 {
-	return ((struct sse_id){ f->epoch, seat_version(feed_seats(f->feed)) });
+	return (id_of(f, seat_version(feed_seats(f->feed))));
 }
 
 /* What is in scratch as a payload with that many events.  NULL: ENOMEM. */
@@ -169,30 +206,71 @@ init_frame(struct fanout *f)
 	return (f->init);
 }
 
-/* Everything since that version, borrowed.  NULL: ENOMEM. */
-static struct payload *
-frame_since(struct fanout *f, uint64_t since)
+/* The part of a pass that key names into fr. */
+static int
+encode_part(struct fanout *f, struct frame *fr)
 {
-	const struct seat_map	*seats = feed_seats(f->feed);
-	struct frame		*fr;
-	size_t			 updates;
+	size_t n;
 
+	n = sse_updates_part(&f->scratch, id_of(f, fr->key.upto), feed_seats(f->feed), fr->key.since,
+	    fr->key.from, PART_BYTES, &fr->next);
+	if (n == 0 && buf_ok(&f->scratch))
+		return (0);		/* nothing is left: no payload */
+	return ((fr->payload = encode(f, (unsigned)n)) != NULL ? 0 : -1);
+}
+
+/* All since key.since into fr, in parts at which a slow viewer can be taken off it. */
+static int
+encode_whole(struct fanout *f, struct frame *fr)
+{
+	struct payload	*p;
+	unsigned	 events = 0;
+	int64_t		 from = 0;
+
+	if ((p = payload_new(SHARED_REQUEST_ID, NULL, 0)) == NULL)
+		return (-1);
+	do {
+		events += (unsigned)sse_updates_part(&f->scratch, id_of(f, fr->key.upto), feed_seats(f->feed),
+		    fr->key.since, from, PART_BYTES, &from);
+		if (!buf_ok(&f->scratch))
+			payload_unref(&p);
+		else if (f->scratch.len > 0)
+			p = payload_grow(p, SHARED_REQUEST_ID, f->scratch.data, f->scratch.len, from);
+		buf_reset(&f->scratch);
+		if (p == NULL)
+			return (-1);
+	} while (from != SSE_NO_SEAT);
+	p->events = events;
+	board_add(f->slot, BOARD_frames, 1);
+	fr->payload = p;
+	fr->next = SSE_NO_SEAT;
+	return (0);
+}
+
+/* The frame of that key, made if nobody needed it before; borrowed.  NULL: ENOMEM. */
+static const struct frame *
+frame_get(struct fanout *f, uint64_t since, uint64_t upto, int64_t from)
+{
+	struct frame_key	 key;
+	struct frame		*fr;
+
+	memset(&key, 0, sizeof(key));
+	key.since = since;
+	key.upto = upto;
+	key.from = from;
 	follow_version(f);
-	if (since == 0 || since < seat_layout_version(seats))
-		return (init_frame(f));
-	HASH_FIND(hh, f->frames, &since, sizeof(since), fr);
+	HASH_FIND(hh, f->frames, &key, sizeof(key), fr);
 	if (fr != NULL)
-		return (fr->payload);
+		return (fr);
 	if ((fr = calloc(1, sizeof(*fr))) == NULL)
 		return (NULL);
-	fr->since = since;
-	updates = sse_updates(&f->scratch, current_id(f), seats, since);
-	if ((fr->payload = encode(f, (unsigned)updates)) == NULL) {
+	fr->key = key;
+	if ((from == 0 ? encode_whole(f, fr) : encode_part(f, fr)) == -1) {
 		free(fr);
 		return (NULL);
 	}
-	HASH_ADD(hh, f->frames, since, sizeof(fr->since), fr);
-	return (fr->payload);
+	HASH_ADD(hh, f->frames, key, sizeof(fr->key), fr);
+	return (fr);
 }
 
 typedef void mark_writer(struct buf *b, int64_t as_of_ms);
@@ -297,6 +375,65 @@ viewer_give(struct viewer *v, struct payload *p, bool owned)
 	return (0);
 }
 
+/* Everything (init), or everything since its version, in one frame. */
+static int
+next_whole(struct viewer *v, uint64_t now)
+{
+	struct fanout		*f = v->fanout;
+	const struct frame	*fr;
+	bool			 init = v->version == 0 || v->version < seat_layout_version(feed_seats(f->feed));
+
+	follow_version(f);
+	if (init && viewer_give(v, init_frame(f), false) == -1)
+		return (-1);
+	if (!init && ((fr = frame_get(f, v->version, now, 0)) == NULL || viewer_give(v, fr->payload, false) == -1))
+		return (-1);
+	v->pending_version = now;
+	if (v->slow && v->version != 0 && now > v->version + 1)
+		board_add(f->slot, BOARD_conflations, 1);
+	return (1);
+}
+
+/* The next part of its pass.  0: the pass is through. */
+static int
+next_part(struct viewer *v)
+{
+	struct fanout		*f = v->fanout;
+	const struct frame	*fr;
+
+	if ((fr = frame_get(f, v->version, v->pass_version, v->pass_seat)) == NULL)
+		return (-1);
+	v->pass_seat = fr->next;
+	if (fr->payload != NULL && viewer_give(v, fr->payload, false) == -1)
+		return (-1);
+	if (fr->next == SSE_NO_SEAT) {
+		v->pending_version = v->pass_version;	/* what it has when the part is through … */
+		if (fr->payload == NULL)
+			v->version = v->pass_version;	/* … or has now */
+		v->pass_version = 0;
+		board_add(f->slot, BOARD_conflations, 1);
+	}
+	return (fr->payload != NULL);
+}
+
+static int
+next_seats(struct viewer *v, uint64_t now)
+{
+	int rc;
+
+	v->beat_owed = false;
+	if (v->version < seat_layout_version(feed_seats(v->fanout->feed)))
+		v->pass_version = 0;	/* seats came or went: init instead */
+	while (v->pass_version != 0)
+		if ((rc = next_part(v)) != 0)
+			return (rc);
+	if (v->version == now)
+		return (0);
+	rc = next_whole(v, now);
+	v->slow = false;
+	return (rc);
+}
+
 /* Choose what comes next.  1: pending is set.  0: nothing is owed.  -1: ENOMEM. */
 static int
 viewer_next(struct viewer *v)
@@ -304,6 +441,7 @@ viewer_next(struct viewer *v)
 	struct fanout	*f = v->fanout;
 	uint64_t	 now = seat_version(feed_seats(f->feed));
 	bool		 stale = feed_is_stale(f->feed);
+	int		 rc;
 
 	if (v->state != VIEWER_LIVE)
 		return (0);
@@ -313,16 +451,8 @@ viewer_next(struct viewer *v)
 		v->head_owed = false;
 		return (1);
 	}
-	if (v->version != now) {
-		if (viewer_give(v, frame_since(f, v->version), false) == -1)
-			return (-1);
-		v->pending_version = now;
-		v->beat_owed = false;
-		if (v->slow && v->version != 0 && now > v->version + 1)
-			board_add(f->slot, BOARD_conflations, 1);
-		v->slow = false;
-		return (1);
-	}
+	if (v->version != now && (rc = next_seats(v, now)) != 0)
+		return (rc);
 	if (v->beat_owed) {
 		v->beat_owed = false;
 		return (viewer_give(v, mark(f, &f->beat, sse_beat), false) == -1 ? -1 : 1);
@@ -586,6 +716,66 @@ fanout_attach(struct fanout *f, const struct chan_handover *h, int fd)
 
 /* --- all viewers ---------------------------------------------------------- */
 
+/* The part of v's pending payload that it is in, shared with whoever else is stuck there.  NULL: ENOMEM. */
+static struct stuck *
+stuck_part(struct fanout *f, const struct viewer *v, size_t *start_r)
+{
+	struct stuck *st, *known;
+
+	if ((st = calloc(1, sizeof(*st))) == NULL)
+		return (NULL);
+	if ((st->part = payload_part_at(v->pending, v->offset, start_r, &st->next)) == NULL) {
+		free(st);
+		return (NULL);
+	}
+	st->key.payload = v->pending;
+	st->key.start = *start_r;
+	HASH_FIND(hh, f->stuck, &st->key, sizeof(st->key), known);
+	if (known != NULL) {
+		payload_unref(&st->part);
+		free(st);
+		return (known);
+	}
+	st->whole = payload_ref(v->pending);
+	HASH_ADD(hh, f->stuck, key, sizeof(st->key), st);
+	return (st);
+}
+
+/* A new version comes and v is still in the middle of a frame: take it off the frame, into a pass. */
+static void
+viewer_start_pass(struct viewer *v)
+{
+	struct stuck	*st;
+	size_t		 start;
+
+	if (v->pending->nparts < 2 || v->state != VIEWER_LIVE || v->request_id != SHARED_REQUEST_ID ||
+	    (st = stuck_part(v->fanout, v, &start)) == NULL)
+		return;
+	if (st->next != SSE_NO_SEAT) {
+		v->pass_version = v->pending_version;
+		v->pass_seat = st->next;
+		v->pending_version = v->version;
+	}
+	payload_unref(&v->pending);
+	v->pending = payload_ref(st->part);
+	v->offset -= start;
+}
+
+static void
+forget_stuck(struct fanout *f)
+{
+	struct stuck *st, *next;
+
+	HASH_ITER(hh, f->stuck, st, next) {
+		struct payload *whole = st->whole;
+
+		HASH_DEL(f->stuck, st);
+		payload_unref(&whole);
+		payload_unref(&st->part);
+		free(st);
+	}
+}
+
 void
 fanout_publish(struct fanout *f)
 {
@@ -594,6 +784,9 @@ fanout_publish(struct fanout *f)
 	DL_FOREACH_SAFE(f->live, v, next)
 		if (v->pending == NULL)
 			viewer_push(v);
+		else
+			viewer_start_pass(v);
+	forget_stuck(f);
 	flush_counters(f);
 }
 

@@ -20,7 +20,7 @@
 #define FCGI_MAX_BODY_BYTES	(16 * 1024)	/* STDIN content: SPEC 1, 413 */
 #define FCGI_MAX_REQUEST_BYTES	(192 * 1024)	/* everything, headers and padding included */
 #define FCGI_RECORD_BYTES	8		/* a record's header */
-#define FCGI_MAX_CONTENT	16376		/* content we put in one record: 16 KiB with its header */
+#define FCGI_MAX_CONTENT	8184		/* content we put in one record: 8 KiB with its header */
 #define FCGI_END_BYTES		24		/* empty STDOUT + END_REQUEST */
 
 enum fcgi_verdict {

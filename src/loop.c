@@ -10,6 +10,7 @@
  * for the group; so no hand-over meets a loop that has gone.
  */
 #include <bsd/stdlib.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -181,6 +182,20 @@ on_quit(struct ev_loop *ev, ev_signal *w, int revents)
 	ev_break(lp->ev, EVBREAK_ALL);
 }
 
+/*
+ * Frames and query results come and go each second, in sizes up to megabytes,
+ * among viewers that stay for hours.  Large ones get mappings of their own, so
+ * that the heap does not stay as large as its worst second (mallopt(3)).
+ */
+static void
+tune_malloc(void)
+{
+#ifdef M_MMAP_THRESHOLD
+	mallopt(M_MMAP_THRESHOLD, 32 * 1024);
+	mallopt(M_TRIM_THRESHOLD, 128 * 1024);
+#endif
+}
+
 static uint32_t
 new_epoch(void)
 {
@@ -199,6 +214,7 @@ loop_main(const struct inherit *in)
 
 	log_process("loop %lld/%lld", (long long)in->match_id, (long long)in->block_id);
 	title_set("loop %lld/%lld", (long long)in->match_id, (long long)in->block_id);
+	tune_malloc();
 	if ((lp->ev = ev_loop_new(EVFLAG_AUTO)) == NULL)
 		fatalx("no event loop");
 	chan_init(&lp->master, lp->ev, in->channel_fd, CHAN_LOOP, CHAN_MASTER, 16,

@@ -16,6 +16,8 @@ payload_alloc(size_t len)
 		return (NULL);
 	p->refs = 1;
 	p->events = 0;
+	p->nparts = 0;
+	p->parts = NULL;
 	p->len = len;
 	return (p);
 }
@@ -55,6 +57,46 @@ payload_new_last(uint16_t request_id, const void *content, size_t len)
 }
 
 struct payload *
+payload_grow(struct payload *p, uint16_t request_id, const void *content, size_t len, int64_t next_seat)
+{
+	size_t			 more = fcgi_stdout_bytes(len);
+	struct payload_part	*parts;
+	struct payload		*grown;
+
+	must(p->refs == 1 && len > 0);
+	if ((parts = reallocarray(p->parts, p->nparts + 1, sizeof(*parts))) != NULL)
+		p->parts = parts;
+	if (parts == NULL || (grown = realloc(p, sizeof(*p) + p->len + more)) == NULL) {
+		payload_unref(&p);
+		return (NULL);
+	}
+	p = grown;
+	must(fcgi_stdout(p->bytes + p->len, request_id, content, len) == more);
+	p->len += more;
+	p->parts[p->nparts].end = p->len;
+	p->parts[p->nparts++].next_seat = next_seat;
+	return (p);
+}
+
+struct payload *
+payload_part_at(const struct payload *p, size_t offset, size_t *start_r, int64_t *next_r)
+{
+	struct payload	*part;
+	size_t		 start = 0;
+	unsigned	 i;
+
+	must(offset < p->len && p->nparts > 0);
+	for (i = 0; p->parts[i].end <= offset; i++)
+		start = p->parts[i].end;
+	if ((part = payload_alloc(p->parts[i].end - start)) == NULL)
+		return (NULL);
+	memcpy(part->bytes, p->bytes + start, part->len);
+	*start_r = start;
+	*next_r = p->parts[i].next_seat;
+	return (part);
+}
+
+struct payload *
 payload_readdressed(const struct payload *p, uint16_t request_id)
 {
 	struct payload	*copy;
@@ -84,6 +126,8 @@ payload_unref(struct payload **pp)
 	if (p == NULL)
 		return;
 	must(p->refs > 0);
-	if (--p->refs == 0)
+	if (--p->refs == 0) {
+		free(p->parts);
 		free(p);
+	}
 }

@@ -11,15 +11,30 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* A piece of a payload that ends between two events and between two records. */
+struct payload_part {
+	size_t		end;		/* offset in bytes */
+	int64_t		next_seat;	/* what the rest begins with */
+};
+
 struct payload {
 	unsigned	refs;
 	unsigned	events;		/* how many events are in it, for the counters */
+	unsigned	nparts;		/* 0: must be sent whole */
+	struct payload_part *parts;
 	size_t		len;
 	unsigned char	bytes[];
 };
 
 /* Frame content for request_id; the caller holds the one reference.  NULL: ENOMEM.  len 0 is allowed: no bytes. */
 struct payload	*payload_new(uint16_t request_id, const void *content, size_t len);
+/*
+ * Append more content as records of its own, and note that a part ends there.
+ * Takes the reference and returns the longer payload; NULL: ENOMEM, and the old one is dropped.
+ */
+struct payload	*payload_grow(struct payload *p, uint16_t request_id, const void *content, size_t len, int64_t next_seat);
+/* The part around offset, alone; *start_r is where it began, *next_r its next_seat.  NULL: ENOMEM. */
+struct payload	*payload_part_at(const struct payload *p, size_t offset, size_t *start_r, int64_t *next_r);
 /* The same records for another request id: a new payload.  NULL: ENOMEM. */
 struct payload	*payload_readdressed(const struct payload *p, uint16_t request_id);
 /* content (may be empty) followed by the polite end of the request.  NULL: ENOMEM. */

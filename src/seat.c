@@ -81,6 +81,22 @@ seat_at(const struct seat_map *m, size_t i)
 	return (&m->seats[i]);
 }
 
+size_t
+seat_lower_bound(const struct seat_map *m, int64_t id)
+{
+	size_t low = 0, high = m->count;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (m->seats[middle].id < id)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return (low);
+}
+
 int64_t
 seat_next_expiry(const struct seat_map *m)
 {

@@ -48,6 +48,7 @@ uint64_t	 seat_version(const struct seat_map *m);	/* 0 before the first snapshot
 uint64_t	 seat_layout_version(const struct seat_map *m);	/* that last added or removed seats: older viewers need init */
 size_t		 seat_count(const struct seat_map *m);
 const struct seat *seat_at(const struct seat_map *m, size_t i);	/* i < seat_count; ascending id */
+size_t		 seat_lower_bound(const struct seat_map *m, int64_t id);	/* index of the first seat with this id or a higher one */
 int64_t		 seat_next_expiry(const struct seat_map *m);	/* earliest in memory, or SEAT_NO_EXPIRY */
 
 /*

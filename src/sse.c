@@ -166,20 +166,26 @@ changed_end(const struct seat_map *seats, uint64_t since)
 }
 
 size_t
-sse_updates(struct buf *b, struct sse_id id, const struct seat_map *seats, uint64_t since)
+sse_updates_part(struct buf *b, struct sse_id id, const struct seat_map *seats, uint64_t since,
+    int64_t from, size_t max_bytes, int64_t *next_r)
 {
 	struct seat_json	 sj;
-	size_t			 i, end, n = 0;
+	size_t			 i, end = changed_end(seats, since), began = b->len, n = 0;
 
-	if ((end = changed_end(seats, since)) == 0)
+	*next_r = SSE_NO_SEAT;
+	if ((i = seat_lower_bound(seats, from)) >= end)
 		return (0);
 	if (seat_json_init(&sj, "seatId") == -1) {
 		b->failed = true;
 		return (0);
 	}
-	for (i = 0; i < end; i++) {
+	for (; i < end; i++) {
 		if (seat_at(seats, i)->version <= since)
 			continue;
+		if (b->len - began >= max_bytes) {
+			*next_r = seat_at(seats, i)->id;
+			break;
+		}
 		if (i == end - 1)
 			put_id(b, id);
 		buf_puts(b, "event: update\ndata: {\"status\":200,\"data\":");
@@ -189,6 +195,14 @@ sse_updates(struct buf *b, struct sse_id id, const struct seat_map *seats, uint6
 	}
 	seat_json_fini(&sj);
 	return (n);
+}
+
+size_t
+sse_updates(struct buf *b, struct sse_id id, const struct seat_map *seats, uint64_t since)
+{
+	int64_t next;
+
+	return (sse_updates_part(b, id, seats, since, 0, SIZE_MAX, &next));
 }
 
 /* beat, stale and fresh differ in name and status only; a time needs no escaping. */

@@ -44,6 +44,15 @@ void	sse_init(struct buf *b, struct sse_id id, const struct seat_map *seats);
  */
 size_t	sse_updates(struct buf *b, struct sse_id id, const struct seat_map *seats, uint64_t since);
 
+/*
+ * The same in parts: of the seats with id from or higher, as many updates as
+ * begin within max_bytes.  *next_r is where the next part begins, or SSE_NO_SEAT
+ * when this was the last one: only then the id line stands on its last update.
+ */
+#define SSE_NO_SEAT	0	/* ids begin with 1 */
+size_t	sse_updates_part(struct buf *b, struct sse_id id, const struct seat_map *seats, uint64_t since,
+	    int64_t from, size_t max_bytes, int64_t *next_r);
+
 /* beat, stale, fresh: as_of_ms is Unix milliseconds of the database's clock. */
 void	sse_beat(struct buf *b, int64_t as_of_ms);
 void	sse_stale(struct buf *b, int64_t as_of_ms);

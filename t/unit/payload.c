@@ -82,6 +82,26 @@ START_TEST(large_content_is_cut_into_records)
 }
 END_TEST
 
+START_TEST(a_part_is_found_by_any_offset_in_it)
+{
+	struct payload	*p = payload_new(1, NULL, 0), *part;
+	size_t		 start, at;
+	int64_t		 next;
+
+	p = payload_grow(p, 1, "first\n\n", 7, 20);
+	p = payload_grow(p, 1, "second\n\n", 8, 0);
+	ck_assert_uint_eq(p->nparts, 2);
+	for (at = 0; at < p->len; at++) {
+		ck_assert_ptr_nonnull(part = payload_part_at(p, at, &start, &next));
+		ck_assert_int_eq(next, at < 15 ? 20 : 0);
+		ck_assert_uint_eq(start, at < 15 ? 0 : 15);
+		unit_same_bytes("a part", part->bytes, part->len, p->bytes + start, at < 15 ? (size_t)15 : (size_t)16);
+		payload_unref(&part);
+	}
+	payload_unref(&p);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -92,5 +112,6 @@ main(void)
 	tcase_add_test(tc, readdressed_is_the_same_for_another_request);
 	tcase_add_test(tc, a_payload_lives_as_long_as_somebody_refers_to_it);
 	tcase_add_test(tc, large_content_is_cut_into_records);
+	tcase_add_test(tc, a_part_is_found_by_any_offset_in_it);
 	return (unit_main(s));
 }

@@ -158,6 +158,28 @@ START_TEST(updates)
 }
 END_TEST
 
+/* Put together, parts of any size are the whole; only the last has the id. */
+START_TEST(parts_are_the_whole)
+{
+	struct seat_map	*m = new_block(9);
+	struct buf	 whole = BUF_INIT, parts = BUF_INIT;
+	int64_t		 from = 0;
+	size_t		 n = 0, rounds = 0;
+
+	sse_updates(&whole, id41, m, 0);
+	do {
+		n += sse_updates_part(&parts, id41, m, 0, from, (size_t)_i, &from);
+		ck_assert(from == SSE_NO_SEAT || strstr(parts.data, "id:") == NULL);
+		ck_assert_uint_lt(rounds++, 10);
+	} while (from != SSE_NO_SEAT);
+	ck_assert_uint_eq(n, 9);
+	unit_same_bytes("parts", parts.data, parts.len, whole.data, whole.len);
+	buf_fini(&whole);
+	buf_fini(&parts);
+	seat_map_free(&m);
+}
+END_TEST
+
 START_TEST(ids_of_any_size_and_many_seats_come_out_whole)
 {
 	static const struct seat_row	 rows[] = {
@@ -267,6 +289,7 @@ main(void)
 	tc = unit_case(s, "events");
 	unit_rows(tc, events, event_cases);
 	unit_rows(tc, updates, update_cases);
+	tcase_add_loop_test(tc, parts_are_the_whole, 1, 300);
 	tcase_add_test(tc, ids_of_any_size_and_many_seats_come_out_whole);
 	tc = unit_case(s, "ids");
 	unit_rows(tc, ids, id_cases);
