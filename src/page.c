@@ -163,6 +163,7 @@ action_metrics(struct request *rq)
 static const char status_head[] =
     "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>seatcast status</title>"
     "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">"
+    "<link rel=\"icon\" href=\"data:,\">"
     "<meta http-equiv=\"refresh\" content=\"2\"><style>"
     ":root{color-scheme:light dark;--line:#8883;--good:#2a9d67;--late:#d9822b}"
     "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}"

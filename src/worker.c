@@ -326,6 +326,13 @@ on_message(struct chan *c, enum chan_type type, const union chan_payload *p, int
 		break;
 	case CHAN_DRAIN:
 		w->draining = true;
+		/*
+		 * A socket that was given to us is held by somebody who starts our
+		 * successor: what waits there is for it.  On our own, whoever comes
+		 * is told politely to come later .
+		 */
+		if (w->in->opts->listen == NULL && w->in->opts->join == NULL)
+			intake_stop(w->intake);
 		break;
 	case CHAN_STOP:
 		stop(w);
