@@ -6,12 +6,14 @@
 -- privilege on a table, so all are SECURITY DEFINER with the search_path of schema.sql. $1 $2 $3 are the parameters in
 -- the order of the signature, where a column of the same name would hide them.
 
--- What a seat is in a match: no row when it has no allocation. With UNIQUE (match_id, seat_id) there is nothing to
--- choose; without it the most taken row wins, so that a sold seat is never shown as free. Internal: inlined by the
--- planner (hence neither SECURITY DEFINER nor SET), as one index probe per seat, whatever the statistics say.
+-- What a seat is in a match: no row when it has no allocation; an end only for a HOLD, past or not (judging that is the
+-- caller's business, who has a timer on it). With UNIQUE (match_id, seat_id) there is nothing to choose; without it the
+-- most taken row wins, so that a sold seat is never shown as free. Internal: inlined by the planner (hence neither
+-- SECURITY DEFINER nor SET), as one index probe per seat, whatever the statistics say.
 CREATE OR REPLACE FUNCTION seatcast.status_of(match_id bigint, seat_id bigint)
 RETURNS TABLE (status text, hold_expires_at timestamptz) LANGUAGE sql STABLE ROWS 1 AS $$
-    SELECT coalesce(a.status::text, 'AVAILABLE'), seatcast.as_instant(a.hold_expires_at)
+    SELECT coalesce(a.status::text, 'AVAILABLE'),
+           CASE WHEN a.status::text = 'HOLD' THEN seatcast.as_instant(a.hold_expires_at) END
       FROM allocations a
      WHERE a.match_id = $1 AND a.seat_id = $2
      ORDER BY CASE coalesce(a.status::text, 'AVAILABLE')

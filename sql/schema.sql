@@ -24,7 +24,13 @@ BEGIN
                     WHERE c.relnamespace::regnamespace::text = quote_ident(s.name));
     PERFORM set_config('search_path', 'pg_catalog, ' || path || ', pg_temp', true);
     -- A bad name would otherwise be found by the first buyer.
-    PERFORM now() AT TIME ZONE coalesce(nullif(current_setting('seatcast.time_zone', true), ''), 'UTC');
+    BEGIN
+        PERFORM now() AT TIME ZONE coalesce(nullif(current_setting('seatcast.time_zone', true), ''), 'UTC');
+    EXCEPTION WHEN invalid_parameter_value THEN
+        RAISE EXCEPTION 'seatcast: the setting seatcast.time_zone is not a time zone: %', current_setting('seatcast.time_zone')
+            USING HINT = 'ALTER DATABASE ' || quote_ident(current_database()) || ' SET seatcast.time_zone = ''Asia/Seoul'' '
+                         '(a name from pg_timezone_names), or RESET it for UTC; then connect again.';
+    END;
 END $$;
 
 -- The instant that a stored time means, for either type of column: overloaded, so that one text of each function fits

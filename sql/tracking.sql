@@ -7,6 +7,7 @@
 -- An existing table keeps every row. changed_xid is added with a STABLE default, which PostgreSQL evaluates once and
 -- stores beside the table (ALTER TABLE, Notes): no rewrite, no trigger fires. Only block_id needs an UPDATE; while it
 -- runs, the table's other triggers are off (the lock keeps everybody else out until we commit, so nobody misses them).
+-- So the first run on a table of millions is for a quiet moment; later runs only read it, and wait for nobody.
 
 -- One trigger sets all three columns. SECURITY DEFINER: who may write allocations need not be able to read seats.
 CREATE OR REPLACE FUNCTION seatcast.track() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
@@ -71,7 +72,7 @@ BEGIN
     -- (ALTER TABLE, "DISABLE/ENABLE [ REPLICA | ALWAYS ] TRIGGER"). tgtype 23 = ROW 1 + BEFORE 2 + INSERT 4 + UPDATE 16.
     IF NOT EXISTS (SELECT FROM pg_trigger
                     WHERE tgrelid = tab AND tgname = 'zz_seatcast_track' AND tgtype = 23 AND tgenabled = 'A'
-                      AND tgqual IS NULL AND tgattr = ''::int2vector AND tgfoid = 'seatcast.track()'::regprocedure) THEN
+                      AND tgqual IS NULL AND tgattr::text = '' AND tgfoid = 'seatcast.track()'::regprocedure) THEN
         EXECUTE format('DROP TRIGGER IF EXISTS zz_seatcast_track ON %s', tab);
         EXECUTE format('CREATE TRIGGER zz_seatcast_track BEFORE INSERT OR UPDATE ON %s '
                        'FOR EACH ROW EXECUTE FUNCTION seatcast.track()', tab);
@@ -122,13 +123,14 @@ BEGIN
                  GROUP BY match_id, seat_id HAVING count(*) > 1) AS twice;
         IF n = 0 THEN
             EXECUTE format('CREATE UNIQUE INDEX ON %s (match_id, seat_id)', tab);
+            DROP INDEX IF EXISTS allocations_match_seat_not_unique;
         ELSE
             RAISE WARNING 'seatcast: % has more than one row for % seats of a match, so it cannot have UNIQUE (match_id, seat_id)', tab, n
                 USING DETAIL = 'Streams work and show the most taken of a seat''s rows. Holding seats is refused: nothing could keep two buyers apart.',
                       HINT = format('Find them: SELECT match_id, seat_id, count(*) FROM %s GROUP BY 1, 2 HAVING count(*) > 1; '
                                     'leave one row per seat and run sql/install.sql again.', tab);
             IF NOT seatcast.has_index(tab, '{match_id,seat_id}', 'any') THEN
-                EXECUTE format('CREATE INDEX ON %s (match_id, seat_id)', tab);
+                EXECUTE format('CREATE INDEX allocations_match_seat_not_unique ON %s (match_id, seat_id)', tab);
             END IF;
         END IF;
     END IF;

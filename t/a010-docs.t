@@ -1,0 +1,46 @@
+#!/usr/bin/env perl
+# The manual has every option of --help and every counter of board_tbl.h, and none that does not exist.
+use strict;
+use warnings;
+use FindBin;
+use Test::More;
+
+my $src = $ENV{top_srcdir} // "$FindBin::Bin/..";
+my $build = $ENV{top_builddir} // "$src/build";
+my $binary = $ENV{SEATCAST} // "$build/src/seatcast";
+
+sub slurp {
+	my ($path) = @_;
+	open my $fh, '<', $path or return '';
+	local $/;
+	return readline($fh) // '';
+}
+
+my $manual = slurp("$src/man/seatcast.8");
+ok(length $manual, 'there is a manual, man/seatcast.8');
+
+my $help = `'$binary' --help 2>&1`;
+is($?, 0, 'seatcast --help exits 0');
+my %offered = map { $_ => 1 } $help =~ /^\s*--([a-z][a-z-]+)/mg;
+ok(keys %offered > 10, 'it prints options');
+my %described = map { $_ => 1 } map { /\bFl\s+(?:Fl\s+|\\?-)([a-z](?:\\?-|[a-z])+)/g } grep { /^\.It\b/ } split /\n/, $manual;
+s/\\-/-/g for keys %described;
+is(join(' ', grep { !$described{$_} } sort keys %offered), '', 'every option of --help is an item of the manual');
+is(join(' ', grep { !$offered{$_} } sort keys %described), '', 'every option of the manual is in --help');
+
+my %counter = slurp("$src/src/board_tbl.h") =~ /^BOARD\((\w+),\s*(\w+),/mg;
+ok(keys %counter > 10, 'board_tbl.h has counters');
+# Monotonic times mean nothing outside the machine: /metrics has ages made from them instead.
+my %exported = map { ('seatcast_' . $_ . ($counter{$_} eq 'COUNTER' ? '_total' : '') => 1) } grep { !/_mono_ms\z/ } keys %counter;
+is(join(' ', grep { $manual !~ /\b$_\b/ } sort keys %exported), '', 'every counter is in the manual');
+my %made = map { $_ => 1 } slurp("$src/src/page.c") =~ /\bdescribe\(&?b, "(\w+)"/g;	# what /metrics computes
+is(join(' ', grep { !$exported{$_} && !$made{s/\Aseatcast_//r} } sort $manual =~ /^\.It\b.*?\b(seatcast_\w+)/mg), '',
+	'every counter of the manual is in /metrics');
+
+SKIP: {
+	my $lint = `mandoc -T lint -W warning '$src/man/seatcast.8' 2>&1`;
+	skip 'mandoc is not installed', 1 if $? == -1 || $? >> 8 == 127;
+	is($lint, '', 'mandoc finds nothing to complain about');
+}
+
+done_testing;

@@ -1,0 +1,84 @@
+#!/usr/bin/env perl
+# SPEC 2: a viewer that reads slowly is never dropped for slowness alone and costs no memory: it is conflated to the latest
+# state of each seat.  Nobody else notices.  One that takes nothing for --stall-timeout is closed.
+use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario; use Time::HiRes qw(time);
+
+my $s = Scenario->new(seats => 2000, lighttpd => 0, poll_interval => '100ms', reconcile_interval => '60m');
+my @word = qw(AVAILABLE HOLD OCCUPIED);
+my ($round, $state) = (0, {});
+sub change_all {		# every seat of block 101; its frame is some 140 KB
+	$round++;
+	$s->sql("INSERT INTO allocations (match_id, seat_id, status) SELECT 1, id, (ARRAY['AVAILABLE', 'HOLD', 'OCCUPIED'])[1 + (id + $round) % 3]
+		FROM seats WHERE block_id = 101 ON CONFLICT (match_id, seat_id) DO UPDATE SET status = EXCLUDED.status");
+	$state = { map { ($_ => $word[($_ + $round) % 3]) } 101 .. 2100 };
+	return;
+}
+
+my $good = $s->client('good')->watch(1, 101)->expect_event('init');
+my @slow = map { $s->client("slow $_")->watch(1, 101)->expect_event('init')->stop_reading } 1 .. 3;
+my ($loop) = $s->pids('loop 1/101');
+my (@lag, $rss);
+for (1 .. 16) {
+	change_all();
+	my $t = time;
+	$s->wait_for(sub { ($good->{seats}{101} // '') eq $state->{101} && ($good->{seats}{2100} // '') eq $state->{2100} }, 5);
+	push @lag, time - $t;
+	$rss = $s->rss($loop) if $round == 4;
+}
+$good->expect_same_seats($state);
+is(scalar(grep { defined $_->{id} } $good->events('update')), 16, 'the good viewer had each of 16 rounds');
+my ($worst) = sort { $b <=> $a } @lag;
+cmp_ok($worst, '<', 1 * ($ENV{SEATCAST_PATIENCE} // 1), sprintf 'and was not held up: %.0f ms at most', 1000 * $worst);
+cmp_ok($s->rss($loop) - $rss, '<', 800, 'the loop did not grow over 12 rounds: ' . ($s->rss($loop) - $rss) . ' KiB');
+$s->expect_counter(viewers => 4);
+
+$_->resume_reading for @slow;
+$_->expect_same_seats($state) for @slow;
+for my $c (@slow) {
+	my @ids = map { $_->{id} =~ /-(\d+)/ } grep { defined $_->{id} } $c->events;
+	is(join(' ', @ids), join(' ', sort { $a <=> $b } @ids), "$c->{name}: @ids");
+	cmp_ok(scalar(@ids), '<', 9, '… conflated');
+	is($c->{last_id}, $good->{last_id}, '… and where the good one is');
+}
+change_all();
+$_->expect_same_seats($state) for $good, @slow;
+$s->expect_counter(conflations => '>=', 3);
+$s->expect_counter(stalls => 0);
+$_->close for $good, @slow;
+
+# ---- stalled, and merely slow or silent ----
+
+$s->restart_seatcast(undef, stall_timeout => '1s', heartbeat => '10s');
+my $quiet = $s->client('quiet')->watch(1, 102)->expect_event('init');
+my $stalled = $s->client('stalled')->watch(1, 101)->expect_event('init')->stop_reading;
+my $trickle = $s->fcgi->request(path => $s->stream_path(1, 101), headers => { Accept => 'text/event-stream' });
+my ($read, $closed) = ('', 0);
+sub read_some {			# as slow as 16 KB every 50 ms
+	$trickle->{fh}->blocking(0);
+	my $n = sysread $trickle->{fh}, $read, 16384, length $read;
+	$closed = 1 if defined $n && $n == 0;
+}
+my $end = time + 3;
+my $gone;
+while (time < $end) {
+	change_all();
+	for (1 .. 4) { $s->pass_time(0.05); read_some() }
+	$gone //= $s->counter('stalls') ? $end - time : undef;
+}
+ok(defined $gone, 'the viewer that takes nothing is closed') and cmp_ok(3 - $gone, '>=', 0.9, '… not before the stall timeout');
+is($s->counter('stalls'), 1, '… it alone');
+ok(!$closed, 'the slow one is not');
+my $reader = FastCGI::Reader->new;
+my ($text, %seen) = ('');
+sub parse {
+	$text .= join '', map { $_->{content} } $reader->feed(substr $read, 0, length $read, '');
+	$text =~ s/\A.*"seats":\[.*\n\n//m;			# the init
+	$seen{$1} = $2 while $text =~ /"seatId":(\d+),"status":"(\w+)"\}\}\n/gc;
+	return;
+}
+ok($s->wait_for(sub { read_some() for 1 .. 8; parse(); !grep { ($seen{$_} // '') ne $state->{$_} } keys %$state }, 10), '… and comes to the latest state of each seat');
+ok(!$closed, '… on the same connection');
+$quiet->expect_silence(0.1);
+$s->expect_counter(viewers => 2);
+$stalled->resume_reading->expect_closed;
+$s->done;
