@@ -26,7 +26,11 @@
 
 /* --- the body --------------------------------------------------------------- */
 
-/* Members of the outermost object as written: json-c keeps the last of two with one name, we refuse both. */
+/*
+ * Members of the outermost object as written.  What json-c lets pass and we
+ * refuse: two members with one name (it keeps the last), and names in single
+ * quotes (-1).
+ */
 static int
 count_members(const char *json)
 {
@@ -41,6 +45,8 @@ count_members(const char *json)
 				quoted = false;
 			continue;
 		}
+		if (*json == '\'')
+			return (-1);
 		quoted = *json == '"';
 		depth += (*json == '{' || *json == '[') - (*json == '}' || *json == ']');
 		colons += *json == ':' && depth == 1;

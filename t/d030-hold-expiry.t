@@ -28,10 +28,10 @@ sub expect_end {
 my %until = map { (100 + $_ => hold(100 + $_, 1.3 + 0.27 * $_)) } 1 .. 4;
 $s->sql("INSERT INTO allocations (match_id, seat_id, user_id, status) VALUES (1, 109, 7, 'HOLD')");
 $s->sql("INSERT INTO allocations (match_id, seat_id, user_id, status, hold_expires_at) VALUES (1, 110, 7, 'HOLD', 'infinity')");
-my $longer = hold(105, 1.5);
+my $longer = hold(105, 2.6);		# long enough for a poll to see the extension
 my $shorter = hold(106, 60);
 $c->expect_seat(map { $_ => 'HOLD' } 101 .. 106, 109, 110);
-$longer = hold(105, 3.5);			# extended before it ends
+$longer = hold(105, 4.5);			# extended before it ends
 $shorter = hold(106, 3.0);			# shortened
 expect_end($_, $until{$_}, "seat $_") for sort keys %until;
 my ($row) = $s->sql('SELECT count(*) FROM allocations WHERE status = \'HOLD\' AND seat_id BETWEEN 101 AND 104');

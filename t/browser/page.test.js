@@ -56,7 +56,9 @@ function allocate(seatIds, status, { userId = 999, seconds = 0 } = {}) {
     hold_expires_at = EXCLUDED.hold_expires_at`);
 }
 
-const clean = () => sql(`DELETE FROM allocations WHERE match_id = ${MATCH} AND block_id = ${BLOCK}`);
+/** By UPDATE: a deleted row would be noticed with the next reconcile only. */
+const clean = () => sql(`UPDATE allocations SET status = 'AVAILABLE', user_id = NULL, hold_expires_at = NULL
+  WHERE match_id = ${MATCH} AND block_id = ${BLOCK}`);
 
 /** @returns {Promise<number|null>} open streams, null when the server does not tell */
 async function viewers() {
