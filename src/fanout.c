@@ -22,12 +22,10 @@
  */
 #include <sys/socket.h>
 
-#include <bsd/stdlib.h>
 #include <errno.h>
-#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-#include <uthash.h>
 #include <utlist.h>
 
 #include "board.h"
@@ -35,7 +33,7 @@
 #include "fcgi.h"
 #include "fd.h"
 #include "feed.h"
-#include "http.h"
+#include "frames.h"
 #include "log.h"
 #include "mono.h"
 #include "must.h"
@@ -45,12 +43,7 @@
 #include "sse.h"
 
 #define WAIT_FOR_STATE_MS	5000
-#define RETRY_MS		2000
-#define RETRY_JITTER_MS		1000
-#define SHARED_REQUEST_ID	1	/* what every known web server uses */
 #define DRAIN_STEP_S		0.05
-#define PART_BYTES		4000	/* of content: what a slow viewer may hold on to */
-#define SNAPSHOT_HEADERS	"Cache-Control: public, max-age=1, stale-while-revalidate=5\r\n"
 
 enum viewer_state {
 	VIEWER_WAITING,		/* in `waiting`: adopted, no state to show yet */
@@ -79,52 +72,17 @@ struct viewer {
 	struct chan_handover	*handover;	/* WAITING only */
 };
 
-/*
- * What changed since a version, shared by all who need it: the whole of it
- * (from 0, upto the current version), or one part of a pass.
- */
-struct frame_key {
-	uint64_t	 since;
-	uint64_t	 upto;		/* the version that its id names */
-	int64_t		 from;		/* seat */
-};
-struct frame {
-	struct frame_key key;
-	struct payload	*payload;	/* NULL: nothing is left from there */
-	int64_t		 next;		/* parts: where the next one begins */
-	UT_hash_handle	 hh;
-};
-
-/* The part of a payload that somebody is stuck in: alive while one publication looks for them. */
-struct stuck {
-	struct {
-		const struct payload	*payload;
-		size_t			 start;
-	} key;
-	struct payload	*whole;		/* key.payload: its address stays taken */
-	struct payload	*part;
-	int64_t		 next;
-	UT_hash_handle	 hh;
-};
-
 struct fanout {
 	struct ev_loop		*ev;
 	const struct opts	*opts;
 	struct board_slot	*slot;
 	const struct feed	*feed;
+	struct frames		*frames;
 	uint32_t		 epoch;
 	fanout_idle_cb		*on_idle;
 	void			*arg;
 	struct viewer		*live, *waiting;
 	size_t			 count, streams;
-	struct frame		*frames;	/* to frames_version */
-	struct stuck		*stuck;
-	struct payload		*init;		/* likewise */
-	struct payload		*snapshot;	/* likewise */
-	uint64_t		 frames_version;
-	struct payload		*beat, *stale, *fresh;	/* of marks_ms */
-	int64_t			 marks_ms;
-	struct buf		 scratch;
 	int64_t			 events, bytes;	/* not yet on the board */
 	ev_timer		 sweep;
 	ev_timer		 wait_timer;
@@ -133,172 +91,6 @@ struct fanout {
 	int64_t			 drain_start_ms, drain_end_ms;
 	size_t			 drain_total;
 };
-
-/* --- frames --------------------------------------------------------------- */
-
-static void
-forget_frames(struct fanout *f)
-{
-	struct frame *fr, *next;
-
-	HASH_ITER(hh, f->frames, fr, next) {
-		HASH_DEL(f->frames, fr);
-		payload_unref(&fr->payload);
-		free(fr);
-	}
-	payload_unref(&f->init);
-	payload_unref(&f->snapshot);
-}
-
-static void
-forget_marks(struct fanout *f)
-{
-	payload_unref(&f->beat);
-	payload_unref(&f->stale);
-	payload_unref(&f->fresh);
-}
-
-static struct sse_id
-id_of(const struct fanout *f, uint64_t version)
-{
-	return ((struct sse_id){ f->epoch, version });
-}
-
-static struct sse_id
-current_id(const struct fanout *f)
-{
-	return (id_of(f, seat_version(feed_seats(f->feed))));
-}
-
-/* What is in scratch as a payload with that many events.  NULL: ENOMEM. */
-static struct payload *
-encode(struct fanout *f, unsigned events)
-{
-	struct payload *p = NULL;
-
-	if (buf_ok(&f->scratch))
-		p = payload_new(SHARED_REQUEST_ID, f->scratch.data, f->scratch.len);
-	if (p != NULL)
-		p->events = events;
-	board_add(f->slot, BOARD_frames, 1);
-	buf_reset(&f->scratch);
-	return (p);
-}
-
-static void
-follow_version(struct fanout *f)
-{
-	uint64_t now = seat_version(feed_seats(f->feed));
-
-	if (f->frames_version == now)
-		return;
-	forget_frames(f);
-	f->frames_version = now;
-}
-
-static struct payload *
-init_frame(struct fanout *f)
-{
-	if (f->init == NULL) {
-		sse_init(&f->scratch, current_id(f), feed_seats(f->feed));
-		f->init = encode(f, 1);
-	}
-	return (f->init);
-}
-
-/* The part of a pass that key names into fr. */
-static int
-encode_part(struct fanout *f, struct frame *fr)
-{
-	size_t n;
-
-	n = sse_updates_part(&f->scratch, id_of(f, fr->key.upto), feed_seats(f->feed), fr->key.since,
-	    fr->key.from, PART_BYTES, &fr->next);
-	if (n == 0 && buf_ok(&f->scratch))
-		return (0);		/* nothing is left: no payload */
-	return ((fr->payload = encode(f, (unsigned)n)) != NULL ? 0 : -1);
-}
-
-/* All since key.since into fr, in parts at which a slow viewer can be taken off it. */
-static int
-encode_whole(struct fanout *f, struct frame *fr)
-{
-	struct payload	*p;
-	unsigned	 events = 0;
-	int64_t		 from = 0;
-
-	if ((p = payload_new(SHARED_REQUEST_ID, NULL, 0)) == NULL)
-		return (-1);
-	do {
-		events += (unsigned)sse_updates_part(&f->scratch, id_of(f, fr->key.upto), feed_seats(f->feed),
-		    fr->key.since, from, PART_BYTES, &from);
-		if (!buf_ok(&f->scratch))
-			payload_unref(&p);
-		else if (f->scratch.len > 0)
-			p = payload_grow(p, SHARED_REQUEST_ID, f->scratch.data, f->scratch.len, from);
-		buf_reset(&f->scratch);
-		if (p == NULL)
-			return (-1);
-	} while (from != SSE_NO_SEAT);
-	p->events = events;
-	board_add(f->slot, BOARD_frames, 1);
-	fr->payload = p;
-	fr->next = SSE_NO_SEAT;
-	return (0);
-}
-
-/* The frame of that key, made if nobody needed it before; borrowed.  NULL: ENOMEM. */
-static const struct frame *
-frame_get(struct fanout *f, uint64_t since, uint64_t upto, int64_t from)
-{
-	struct frame_key	 key;
-	struct frame		*fr;
-
-	memset(&key, 0, sizeof(key));
-	key.since = since;
-	key.upto = upto;
-	key.from = from;
-	follow_version(f);
-	HASH_FIND(hh, f->frames, &key, sizeof(key), fr);
-	if (fr != NULL)
-		return (fr);
-	if ((fr = calloc(1, sizeof(*fr))) == NULL)
-		return (NULL);
-	fr->key = key;
-	if ((from == 0 ? encode_whole(f, fr) : encode_part(f, fr)) == -1) {
-		free(fr);
-		return (NULL);
-	}
-	HASH_ADD(hh, f->frames, key, sizeof(fr->key), fr);
-	return (fr);
-}
-
-typedef void mark_writer(struct buf *b, int64_t as_of_ms);
-
-/* beat, stale or fresh at the last good poll's time, borrowed. */
-static struct payload *
-mark(struct fanout *f, struct payload **cached, mark_writer *write)
-{
-	int64_t as_of = feed_as_of_ms(f->feed);
-
-	if (f->marks_ms != as_of) {
-		forget_marks(f);
-		f->marks_ms = as_of;
-	}
-	if (*cached == NULL) {
-		write(&f->scratch, as_of);
-		*cached = encode(f, 1);
-	}
-	return (*cached);
-}
-
-static struct payload *
-head(struct fanout *f)
-{
-	http_stream_header(&f->scratch);
-	sse_retry(&f->scratch, RETRY_MS + arc4random_uniform(RETRY_JITTER_MS + 1));
-	return (encode(f, 0));
-}
 
 /* --- one viewer ----------------------------------------------------------- */
 
@@ -357,7 +149,7 @@ viewer_give(struct viewer *v, struct payload *p, bool owned)
 {
 	if (p == NULL)
 		return (-1);
-	if (v->request_id != SHARED_REQUEST_ID) {
+	if (v->request_id != FRAMES_REQUEST_ID) {
 		struct payload *own = payload_readdressed(p, v->request_id);
 
 		if (own != NULL)
@@ -379,14 +171,10 @@ viewer_give(struct viewer *v, struct payload *p, bool owned)
 static int
 next_whole(struct viewer *v, uint64_t now)
 {
-	struct fanout		*f = v->fanout;
-	const struct frame	*fr;
-	bool			 init = v->version == 0 || v->version < seat_layout_version(feed_seats(f->feed));
+	struct fanout	*f = v->fanout;
+	bool		 init = v->version == 0 || v->version < seat_layout_version(feed_seats(f->feed));
 
-	follow_version(f);
-	if (init && viewer_give(v, init_frame(f), false) == -1)
-		return (-1);
-	if (!init && ((fr = frame_get(f, v->version, now, 0)) == NULL || viewer_give(v, fr->payload, false) == -1))
+	if (viewer_give(v, init ? frames_init(f->frames) : frames_since(f->frames, v->version), false) == -1)
 		return (-1);
 	v->pending_version = now;
 	if (v->slow && v->version != 0 && now > v->version + 1)
@@ -398,22 +186,20 @@ next_whole(struct viewer *v, uint64_t now)
 static int
 next_part(struct viewer *v)
 {
-	struct fanout		*f = v->fanout;
-	const struct frame	*fr;
+	struct fanout	*f = v->fanout;
+	struct payload	*part;
 
-	if ((fr = frame_get(f, v->version, v->pass_version, v->pass_seat)) == NULL)
+	if (frames_part(f->frames, v->version, v->pass_version, v->pass_seat, &part, &v->pass_seat) == -1 ||
+	    (part != NULL && viewer_give(v, part, false) == -1))
 		return (-1);
-	v->pass_seat = fr->next;
-	if (fr->payload != NULL && viewer_give(v, fr->payload, false) == -1)
-		return (-1);
-	if (fr->next == SSE_NO_SEAT) {
+	if (v->pass_seat == SSE_NO_SEAT) {
 		v->pending_version = v->pass_version;	/* what it has when the part is through … */
-		if (fr->payload == NULL)
+		if (part == NULL)
 			v->version = v->pass_version;	/* … or has now */
 		v->pass_version = 0;
 		board_add(f->slot, BOARD_conflations, 1);
 	}
-	return (fr->payload != NULL);
+	return (part != NULL);
 }
 
 static int
@@ -446,7 +232,7 @@ viewer_next(struct viewer *v)
 	if (v->state != VIEWER_LIVE)
 		return (0);
 	if (v->head_owed) {
-		if (viewer_give(v, head(f), true) == -1)
+		if (viewer_give(v, frames_head(f->frames), true) == -1)
 			return (-1);
 		v->head_owed = false;
 		return (1);
@@ -455,12 +241,11 @@ viewer_next(struct viewer *v)
 		return (rc);
 	if (v->beat_owed) {
 		v->beat_owed = false;
-		return (viewer_give(v, mark(f, &f->beat, sse_beat), false) == -1 ? -1 : 1);
+		return (viewer_give(v, frames_mark(f->frames, FRAMES_BEAT), false) == -1 ? -1 : 1);
 	}
 	if (v->told_stale != stale) {
 		v->told_stale = stale;
-		return (viewer_give(v, stale ? mark(f, &f->stale, sse_stale) :
-		    mark(f, &f->fresh, sse_fresh), false) == -1 ? -1 : 1);
+		return (viewer_give(v, frames_mark(f->frames, stale ? FRAMES_STALE : FRAMES_FRESH), false) == -1 ? -1 : 1);
 	}
 	return (0);
 }
@@ -570,59 +355,26 @@ give_last(struct viewer *v, struct payload *p)
 	viewer_push(v);
 }
 
-static struct payload *
-scratch_last(struct fanout *f, uint16_t request_id)
-{
-	struct payload *p = NULL;
-
-	if (buf_ok(&f->scratch))
-		p = payload_new(request_id, f->scratch.data, f->scratch.len);
-	buf_reset(&f->scratch);
-	return (p);
-}
-
 static void
 refuse_waiting(struct viewer *v, enum chan_reason reason)
 {
-	struct fanout *f = v->fanout;
+	struct payload	*p = NULL;
+	struct buf	 b = BUF_INIT;
 
-	refuse_answer(&f->scratch, f->slot, reason, v->handover->sse, v->handover->head);
-	give_last(v, scratch_last(f, v->request_id));
+	refuse_answer(&b, v->fanout->slot, reason, v->handover->sse, v->handover->head);
+	if (buf_ok(&b))
+		p = payload_new(v->request_id, b.data, b.len);
+	buf_fini(&b);
+	give_last(v, p);
 }
 
 static void
 answer_snapshot(struct viewer *v)
 {
-	const struct chan_handover	*h = v->handover;
-	struct fanout			*f = v->fanout;
-	struct buf			 body = BUF_INIT;
-	struct payload			*p;
-	char				 id[SSE_ID_BYTES], headers[256];
-	bool				 plain;
+	struct fanout *f = v->fanout;
 
-	follow_version(f);
 	board_add(f->slot, BOARD_snapshots, 1);
-	plain = !h->head && h->if_none_match[0] == '\0' && h->request_id == SHARED_REQUEST_ID;
-	if (plain && f->snapshot != NULL) {
-		give_last(v, payload_ref(f->snapshot));
-		return;
-	}
-	sse_id_format(id, current_id(f));
-	snprintf(headers, sizeof(headers), "ETag: \"%s\"\r\n" SNAPSHOT_HEADERS, id);
-	if (http_etag_matches(h->if_none_match[0] != '\0' ? h->if_none_match : NULL, id))
-		http_answer(&f->scratch, 304, NULL, headers, NULL, 0, h->head);
-	else {
-		sse_snapshot_json(&body, feed_seats(f->feed));
-		if (buf_ok(&body))
-			http_answer(&f->scratch, 200, "application/json", headers, body.data, body.len, h->head);
-		else
-			f->scratch.failed = true;
-		buf_fini(&body);
-	}
-	p = scratch_last(f, v->request_id);
-	if (plain && p != NULL)
-		f->snapshot = payload_ref(p);
-	give_last(v, p);
+	give_last(v, frames_snapshot(f->frames, v->handover));
 }
 
 static void
@@ -716,64 +468,25 @@ fanout_attach(struct fanout *f, const struct chan_handover *h, int fd)
 
 /* --- all viewers ---------------------------------------------------------- */
 
-/* The part of v's pending payload that it is in, shared with whoever else is stuck there.  NULL: ENOMEM. */
-static struct stuck *
-stuck_part(struct fanout *f, const struct viewer *v, size_t *start_r)
-{
-	struct stuck *st, *known;
-
-	if ((st = calloc(1, sizeof(*st))) == NULL)
-		return (NULL);
-	if ((st->part = payload_part_at(v->pending, v->offset, start_r, &st->next)) == NULL) {
-		free(st);
-		return (NULL);
-	}
-	st->key.payload = v->pending;
-	st->key.start = *start_r;
-	HASH_FIND(hh, f->stuck, &st->key, sizeof(st->key), known);
-	if (known != NULL) {
-		payload_unref(&st->part);
-		free(st);
-		return (known);
-	}
-	st->whole = payload_ref(v->pending);
-	HASH_ADD(hh, f->stuck, key, sizeof(st->key), st);
-	return (st);
-}
-
 /* A new version comes and v is still in the middle of a frame: take it off the frame, into a pass. */
 static void
 viewer_start_pass(struct viewer *v)
 {
-	struct stuck	*st;
+	struct payload	*part;
 	size_t		 start;
+	int64_t		 next;
 
-	if (v->pending->nparts < 2 || v->state != VIEWER_LIVE || v->request_id != SHARED_REQUEST_ID ||
-	    (st = stuck_part(v->fanout, v, &start)) == NULL)
+	if (v->pending->nparts < 2 || v->state != VIEWER_LIVE || v->request_id != FRAMES_REQUEST_ID ||
+	    (part = frames_stuck_part(v->fanout->frames, v->pending, v->offset, &start, &next)) == NULL)
 		return;
-	if (st->next != SSE_NO_SEAT) {
+	if (next != SSE_NO_SEAT) {
 		v->pass_version = v->pending_version;
-		v->pass_seat = st->next;
+		v->pass_seat = next;
 		v->pending_version = v->version;
 	}
 	payload_unref(&v->pending);
-	v->pending = payload_ref(st->part);
+	v->pending = part;
 	v->offset -= start;
-}
-
-static void
-forget_stuck(struct fanout *f)
-{
-	struct stuck *st, *next;
-
-	HASH_ITER(hh, f->stuck, st, next) {
-		struct payload *whole = st->whole;
-
-		HASH_DEL(f->stuck, st);
-		payload_unref(&whole);
-		payload_unref(&st->part);
-		free(st);
-	}
 }
 
 void
@@ -786,7 +499,7 @@ fanout_publish(struct fanout *f)
 			viewer_push(v);
 		else
 			viewer_start_pass(v);
-	forget_stuck(f);
+	frames_forget_stuck(f->frames);
 	flush_counters(f);
 }
 
@@ -887,6 +600,10 @@ fanout_new(struct ev_loop *ev, const struct opts *o, struct board_slot *slot,
 	must(epoch != 0);
 	if ((f = calloc(1, sizeof(*f))) == NULL)
 		return (NULL);
+	if ((f->frames = frames_new(feed, slot, epoch)) == NULL) {
+		free(f);
+		return (NULL);
+	}
 	f->ev = ev;
 	f->opts = o;
 	f->slot = slot;
@@ -918,9 +635,7 @@ fanout_free(struct fanout **fp)
 	ev_timer_stop(f->ev, &f->sweep);
 	ev_timer_stop(f->ev, &f->wait_timer);
 	ev_timer_stop(f->ev, &f->drain_timer);
-	forget_frames(f);
-	forget_marks(f);
-	buf_fini(&f->scratch);
+	frames_free(&f->frames);
 	free(f);
 	*fp = NULL;
 }

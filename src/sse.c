@@ -197,14 +197,6 @@ sse_updates_part(struct buf *b, struct sse_id id, const struct seat_map *seats, 
 	return (n);
 }
 
-size_t
-sse_updates(struct buf *b, struct sse_id id, const struct seat_map *seats, uint64_t since)
-{
-	int64_t next;
-
-	return (sse_updates_part(b, id, seats, since, 0, SIZE_MAX, &next));
-}
-
 /* beat, stale and fresh differ in name and status only; a time needs no escaping. */
 static void
 put_as_of(struct buf *b, const char *event, int status, int64_t as_of_ms)

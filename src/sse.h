@@ -39,15 +39,11 @@ void	sse_retry(struct buf *b, unsigned ms);
 void	sse_init(struct buf *b, struct sse_id id, const struct seat_map *seats);
 
 /*
- * Every seat changed after version since, by ascending id, the id line on the
- * last.  Returns the number of updates; 0 writes nothing.
- */
-size_t	sse_updates(struct buf *b, struct sse_id id, const struct seat_map *seats, uint64_t since);
-
-/*
- * The same in parts: of the seats with id from or higher, as many updates as
- * begin within max_bytes.  *next_r is where the next part begins, or SSE_NO_SEAT
- * when this was the last one: only then the id line stands on its last update.
+ * What changed after version since, by ascending id, in parts: of the seats with
+ * id from (0: all) or higher, as many updates as begin within max_bytes (SIZE_MAX:
+ * all).  *next_r is where the next part begins, or SSE_NO_SEAT when this was the
+ * last one: then the id line stands on its last update.
+ * Returns the number of updates; 0 writes nothing.
  */
 #define SSE_NO_SEAT	0	/* ids begin with 1 */
 size_t	sse_updates_part(struct buf *b, struct sse_id id, const struct seat_map *seats, uint64_t since,

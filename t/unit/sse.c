@@ -139,6 +139,16 @@ static const struct {
 	    "id: 5f3a9c1e-41\nevent: update\ndata: {\"status\":200,\"data\":{\"seatId\":3,\"status\":\"AVAILABLE\"}}\n\n" },
 };
 
+static size_t
+sse_updates(struct buf *b, struct sse_id id, const struct seat_map *seats, uint64_t since)
+{
+	int64_t	next;
+	size_t	n = sse_updates_part(b, id, seats, since, 0, SIZE_MAX, &next);
+
+	ck_assert_int_eq(next, SSE_NO_SEAT);
+	return (n);
+}
+
 START_TEST(updates)
 {
 	struct seat_map	*m = new_block(3);

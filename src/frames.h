@@ -1,0 +1,57 @@
+/*
+ * frames - what viewers are sent, encoded once and shared by all who need it.
+ *
+ * A frame is made when the first viewer needs it and forgotten with the next
+ * version of the seats (events) or the next good poll (beat, stale, fresh); who
+ * is still writing one has a reference of its own.
+ * Runs in: loop.  No I/O, no log.  "Borrowed" payloads are the frames' own: take
+ * a reference to keep one.  Every function that returns a payload: NULL is ENOMEM.
+ */
+#ifndef FRAMES_H
+#define FRAMES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define FRAMES_REQUEST_ID	1	/* of all shared frames: what every known web server uses */
+
+struct board_slot;
+struct chan_handover;
+struct feed;
+struct frames;
+struct payload;
+
+struct frames	*frames_new(const struct feed *feed, struct board_slot *slot, uint32_t epoch);	/* NULL: ENOMEM */
+void		 frames_free(struct frames **fp);
+
+/* A response header and a retry of its own: the caller's. */
+struct payload	*frames_head(struct frames *f);
+/* The whole block, and what changed since a version (>= seat_layout_version), at the current one: borrowed. */
+struct payload	*frames_init(struct frames *f);
+struct payload	*frames_since(struct frames *f, uint64_t since);
+
+/*
+ * One part of a pass: what changed since a version, from that seat on, with the
+ * id of upto at the end of the last part.  *part_r is borrowed, NULL when
+ * nothing is left; *next_r is where to go on, SSE_NO_SEAT after the last.
+ * 0, or -1: ENOMEM.
+ */
+int		 frames_part(struct frames *f, uint64_t since, uint64_t upto, int64_t from,
+		    struct payload **part_r, int64_t *next_r);
+
+enum frames_mark { FRAMES_BEAT, FRAMES_STALE, FRAMES_FRESH, FRAMES_MARKS };
+struct payload	*frames_mark(struct frames *f, enum frames_mark mark);	/* borrowed */
+
+/* The answer to a snapshot request, for its request id: the caller's. */
+struct payload	*frames_snapshot(struct frames *f, const struct chan_handover *h);
+
+/*
+ * The part of a payload around an offset, alone, shared by all who ask for it
+ * before frames_forget_stuck: the caller gets a reference.
+ */
+struct payload	*frames_stuck_part(struct frames *f, struct payload *p, size_t offset, size_t *start_r,
+		    int64_t *next_r);
+void		 frames_forget_stuck(struct frames *f);
+
+#endif
