@@ -50,4 +50,10 @@ is(join(' ', sort map { scalar $s->pids("loop 1/$_") } 101, 102), '1 1', '… th
 my $back = $s->client('back')->watch(1, 101)->expect_event('init')->expect_seat(101 => 'HOLD');
 is(($s->pids('loop 1/101'))[0], $loop, '… and serve who comes back');
 $s->expect_counter(late_seats => 0);
+$back->close;
+
+# A snapshot is no viewer: its loop polls on for a moment, for the next one, and not for longer.
+is($s->http(GET => $s->snapshot_path(1, 102))->{status}, 200, 'a snapshot');
+$s->pass_time(1.5);
+is(polls_in(1, 102), 0, '… does not keep the loop polling');
 $s->done;

@@ -37,6 +37,25 @@ for my $round (1 .. 60) {
 is(join("\n", @bad), '', '60 viewers around the moment of leaving: each has an init of now');
 cmp_ok(keys %loops, '>', 5, 'the loop did leave now and then: ' . keys %loops);
 cmp_ok(keys %loops, '<', 55, '… and now and then did not');
+
+# The same, to the point: what the loop and the worker say to the master meets there in either order, and a hand-over is on its
+# way to a loop that wants to leave.  Whoever is stopped for that time does not see the others' order.
+for my $case (qw(viewer-first leaving-first loop-stopped) x 3) {
+	$s->client('before')->watch(1, 101)->expect_event('init')->close;
+	my ($victim) = $s->pids($case eq 'loop-stopped' ? 'loop 1/101' : 'master');
+	my $viewer = $s->client($case);
+	kill 'STOP', $victim;
+	$viewer->watch(1, 101) if $case ne 'leaving-first';
+	$s->pass_time(0.2);
+	$viewer->watch(1, 101) if $case eq 'leaving-first';
+	$s->pass_time(0.05);
+	kill 'CONT', $victim;
+	$viewer->expect_event('init', within => 3);
+	$s->pass_time(0.1);
+	$s->sql('SELECT seatcast.' . ($viewer->{seats}{105} eq 'HOLD' ? 'release(1, 105, 7)' : "hold(1, 105, 7, '5m')"));
+	$viewer->expect_event('update', seatId => 105, within => 1)->close;
+	$s->expect('it has gone', sub { $s->counter('viewers') == 0 }, 1);
+}
 $s->expect_counter($_ => 0) for qw(loop_crashes worker_restarts refused_overload);
 $s->expect('at last none is left', sub { !$s->pids('loop') }, 2);
 $s->done;

@@ -85,6 +85,9 @@ my %hostile = (
 	'ABORT_REQUEST after BEGIN'	=> fcgi_begin() . fcgi_record(FCGI_ABORT_REQUEST, ''),
 	'ABORT_REQUEST after PARAMS'	=> fcgi_begin() . fcgi_record(FCGI_PARAMS, $params) . fcgi_record(FCGI_PARAMS, '') . fcgi_record(FCGI_ABORT_REQUEST, ''),
 	'GET_VALUES'			=> fcgi_record(FCGI_GET_VALUES, fcgi_pairs([FCGI_MAX_CONNS => '']), id => 0),
+	'GET_VALUES like a BEGIN'	=> fcgi_record(FCGI_GET_VALUES, "\0\1" . "\0" x 6, id => 0) . join('', map { fcgi_record(@$_, id => 0) }
+		[FCGI_PARAMS, $params], [FCGI_PARAMS, ''], [FCGI_STDIN, '']),
+	'GET_VALUES and a request'	=> fcgi_record(FCGI_GET_VALUES, $bomb x 2, id => 0) . $whole,
 	# CVE-2025-23016: lengths whose sum overflows in libfcgi's ReadParams
 	'GET_VALUES, overflowing'	=> fcgi_record(FCGI_GET_VALUES, $bomb x 2 . 'A' x 1000, id => 0),
 	'GET_VALUES in a request'	=> fcgi_begin() . fcgi_record(FCGI_GET_VALUES, $bomb x 2 . 'A' x 1000, id => 0),
