@@ -22,12 +22,11 @@ static const struct {
 	    "FROM unnest(ARRAY['snapshot(bigint,bigint)', 'changes(bigint,bigint,text)', 'block_exists(bigint,bigint)', "
 	    "'areas()', 'sections(bigint)', 'blocks(bigint)', 'block_seats(bigint)']) f "
 	    "WHERE to_regprocedure('seatcast.' || f) IS NULL LIMIT 1" },
-	{ BAD, "SELECT current_user || ' may not execute seatcast.' || f || ': GRANT seatcast_reader TO ' || quote_ident(current_user) "
+	{ BAD, "SELECT current_user || ' may not execute seatcast.' || f || ': connect as seatcast_reader or seatcast_writer, or GRANT seatcast_reader TO ' || quote_ident(current_user) "
 	    "FROM unnest(ARRAY['snapshot(bigint,bigint)', 'changes(bigint,bigint,text)', 'block_exists(bigint,bigint)']) f "
 	    "WHERE NOT has_schema_privilege(to_regnamespace('seatcast'), 'USAGE') "
 	    "OR NOT has_function_privilege(to_regprocedure('seatcast.' || f), 'EXECUTE') LIMIT 1" },
-	{ WARN, "SELECT current_user || ' may not allocate seats (hold, release and confirm answer 503): GRANT seatcast_writer TO ' "
-	    "|| quote_ident(current_user) WHERE NOT coalesce(has_function_privilege("
+	{ WARN, "SELECT current_user || ' may not allocate seats (hold, release and confirm answer 503): connect as seatcast_writer' WHERE NOT coalesce(has_function_privilege("
 	    "to_regprocedure('seatcast.hold(bigint,bigint,bigint,interval)'), 'EXECUTE'), false)" },
 	{ WARN, "SELECT 'the database is a read-only standby: streams work, hold, release and confirm answer 503' WHERE pg_is_in_recovery()" },
 	{ WARN, "SELECT current_user || ' is a superuser: connect as seatcast_writer, or as seatcast_reader for streams alone' "

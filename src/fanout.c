@@ -11,10 +11,10 @@
  * It keeps only the part of the frame that it is in (4 KiB, shared by all who
  * are stuck there) and goes on in a *pass*: part after part of what changed
  * since its version, each with the latest state, by ascending seat id, from the
- * seat where it was.  At the end of the pass it has everything up to the version
- * at which the pass began, whatever came meanwhile, and its id; so it gets
- * through however slow it is, and costs two numbers.  An init is one event and
- * is completed as it is.
+ * seat where it was.  At the end of the pass it has the version of that frame
+ * and its id, and of the seats in the pass even a later one (sse_known: ahead),
+ * so that none of them comes twice.  It gets through however slow it is, and
+ * costs a few numbers.  An init is one event and is completed as it is.
  *
  * The end of a request is an empty STDOUT record and END_REQUEST, then close:
  * closing without them makes web servers log errors and, before the answer was
@@ -57,10 +57,12 @@ struct viewer {
 	ev_io			 io;
 	struct payload		*pending;	/* being written; NULL: caught up with what it was given */
 	size_t			 offset;
-	uint64_t		 version;	/* has it completely; 0: nothing yet */
-	uint64_t		 pending_version;	/* will have, when pending is through */
-	uint64_t		 pass_version;	/* will have, when the pass is through; 0: in none */
-	int64_t			 pass_seat;	/* where the pass goes on */
+	struct sse_known	 known;		/* what it has; version 0: nothing yet */
+	struct sse_known	 pending_known;	/* what it will have when pending is through */
+	uint64_t		 pass_version;	/* of the frame that the pass completes; 0: in none */
+	int64_t			 pass_from;	/* the seat where it began */
+	int64_t			 pass_seat;	/* and where it goes on */
+	uint64_t		 pass_at;	/* version of the seats when it began; 0: no part yet */
 	int64_t			 progress_ms;	/* monotonic: last time it took bytes */
 	int			 fd;
 	uint16_t		 request_id;
@@ -163,7 +165,7 @@ viewer_give(struct viewer *v, struct payload *p, bool owned)
 		payload_ref(p);
 	v->pending = p;
 	v->offset = 0;
-	v->pending_version = v->version;
+	v->pending_known = v->known;
 	return (0);
 }
 
@@ -171,15 +173,23 @@ viewer_give(struct viewer *v, struct payload *p, bool owned)
 static int
 next_whole(struct viewer *v, uint64_t now)
 {
-	struct fanout	*f = v->fanout;
-	bool		 init = v->version == 0 || v->version < seat_layout_version(feed_seats(f->feed));
+	struct fanout		*f = v->fanout;
+	const struct sse_known	 all = { now, SSE_NO_SEAT, 0 };
+	struct payload		*p;
 
-	if (viewer_give(v, init ? frames_init(f->frames) : frames_since(f->frames, v->version), false) == -1)
+	if (v->known.version < seat_layout_version(feed_seats(f->feed)))
+		p = frames_init(f->frames);
+	else
+		p = frames_news(f->frames, &v->known);
+	if (p == NULL || (p->len > 0 && viewer_give(v, p, false) == -1))
 		return (-1);
-	v->pending_version = now;
-	if (v->slow && v->version != 0 && now > v->version + 1)
+	if (v->slow && v->known.version != 0 && now > v->known.version + 1)
 		board_add(f->slot, BOARD_conflations, 1);
-	return (1);
+	if (p->len > 0)
+		v->pending_known = all;
+	else
+		v->known = all;		/* all of it came in a pass already */
+	return (p->len > 0);
 }
 
 /* The next part of its pass.  0: the pass is through. */
@@ -189,13 +199,18 @@ next_part(struct viewer *v)
 	struct fanout	*f = v->fanout;
 	struct payload	*part;
 
-	if (frames_part(f->frames, v->version, v->pass_version, v->pass_seat, &part, &v->pass_seat) == -1 ||
+	if (v->pass_at == 0)
+		v->pass_at = seat_version(feed_seats(f->feed));
+	if (frames_part(f->frames, &v->known, v->pass_version, v->pass_seat, &part, &v->pass_seat) == -1 ||
 	    (part != NULL && viewer_give(v, part, false) == -1))
 		return (-1);
 	if (v->pass_seat == SSE_NO_SEAT) {
-		v->pending_version = v->pass_version;	/* what it has when the part is through … */
-		if (part == NULL)
-			v->version = v->pass_version;	/* … or has now */
+		const struct sse_known reached = { v->pass_version, v->pass_from, v->pass_at };
+
+		if (part != NULL)
+			v->pending_known = reached;
+		else
+			v->known = reached;
 		v->pass_version = 0;
 		board_add(f->slot, BOARD_conflations, 1);
 	}
@@ -208,12 +223,12 @@ next_seats(struct viewer *v, uint64_t now)
 	int rc;
 
 	v->beat_owed = false;
-	if (v->version < seat_layout_version(feed_seats(v->fanout->feed)))
+	if (v->known.version < seat_layout_version(feed_seats(v->fanout->feed)))
 		v->pass_version = 0;	/* seats came or went: init instead */
 	while (v->pass_version != 0)
 		if ((rc = next_part(v)) != 0)
 			return (rc);
-	if (v->version == now)
+	if (v->known.version == now)
 		return (0);
 	rc = next_whole(v, now);
 	v->slow = false;
@@ -237,7 +252,7 @@ viewer_next(struct viewer *v)
 		v->head_owed = false;
 		return (1);
 	}
-	if (v->version != now && (rc = next_seats(v, now)) != 0)
+	if (v->known.version != now && (rc = next_seats(v, now)) != 0)
 		return (rc);
 	if (v->beat_owed) {
 		v->beat_owed = false;
@@ -254,7 +269,7 @@ static void
 viewer_sent_all(struct viewer *v)
 {
 	v->fanout->events += v->pending->events;
-	v->version = v->pending_version;
+	v->known = v->pending_known;
 	payload_unref(&v->pending);
 }
 
@@ -385,7 +400,7 @@ start_stream(struct viewer *v)
 	uint64_t		 now = seat_version(feed_seats(f->feed));
 
 	if (id->epoch == f->epoch && id->version >= 1 && id->version <= now) {
-		v->version = id->version;
+		v->known.version = id->version;
 		v->beat_owed = id->version == now;
 		board_add(f->slot, BOARD_resume_hits, 1);
 	} else if (id->epoch != 0)
@@ -480,9 +495,10 @@ viewer_start_pass(struct viewer *v)
 	    (part = frames_stuck_part(v->fanout->frames, v->pending, v->offset, &start, &next)) == NULL)
 		return;
 	if (next != SSE_NO_SEAT) {
-		v->pass_version = v->pending_version;
-		v->pass_seat = next;
-		v->pending_version = v->version;
+		v->pass_version = v->pending_known.version;
+		v->pass_from = v->pass_seat = next;
+		v->pass_at = 0;
+		v->pending_known = v->known;
 	}
 	payload_unref(&v->pending);
 	v->pending = part;

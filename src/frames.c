@@ -24,11 +24,11 @@
 #define SNAPSHOT_HEADERS	"Cache-Control: public, max-age=1, stale-while-revalidate=5\r\n"
 
 /*
- * What changed since a version, shared by all who need it: the whole of it
+ * What is news to viewers that know the same, shared by them: the whole of it
  * (from 0, upto the current version), or one part of a pass.
  */
 struct frame_key {
-	uint64_t	 since;
+	struct sse_known known;
 	uint64_t	 upto;		/* the version that its id names */
 	int64_t		 from;		/* seat */
 };
@@ -142,14 +142,14 @@ encode_part(struct frames *f, struct frame *fr)
 {
 	size_t n;
 
-	n = sse_updates_part(&f->scratch, id_of(f, fr->key.upto), feed_seats(f->feed), fr->key.since,
+	n = sse_updates_part(&f->scratch, id_of(f, fr->key.upto), feed_seats(f->feed), &fr->key.known,
 	    fr->key.from, PART_BYTES, &fr->next);
 	if (n == 0 && buf_ok(&f->scratch))
 		return (0);		/* nothing is left: no payload */
 	return ((fr->payload = encode(f, (unsigned)n)) != NULL ? 0 : -1);
 }
 
-/* All since key.since into fr, in parts at which a slow viewer can be taken off it. */
+/* All of the news that key names into fr, in parts at which a slow viewer can be taken off it. */
 static int
 encode_whole(struct frames *f, struct frame *fr)
 {
@@ -161,7 +161,7 @@ encode_whole(struct frames *f, struct frame *fr)
 		return (-1);
 	do {
 		events += (unsigned)sse_updates_part(&f->scratch, id_of(f, fr->key.upto), feed_seats(f->feed),
-		    fr->key.since, from, PART_BYTES, &from);
+		    &fr->key.known, from, PART_BYTES, &from);
 		if (!buf_ok(&f->scratch))
 			payload_unref(&p);
 		else if (f->scratch.len > 0)
@@ -179,13 +179,13 @@ encode_whole(struct frames *f, struct frame *fr)
 
 /* The frame of that key, made if nobody needed it before; borrowed.  NULL: ENOMEM. */
 static const struct frame *
-get(struct frames *f, uint64_t since, uint64_t upto, int64_t from)
+get(struct frames *f, const struct sse_known *known, uint64_t upto, int64_t from)
 {
 	struct frame_key	 key;
 	struct frame		*fr;
 
 	memset(&key, 0, sizeof(key));
-	key.since = since;
+	key.known = *known;
 	key.upto = upto;
 	key.from = from;
 	follow_version(f);
@@ -204,19 +204,20 @@ get(struct frames *f, uint64_t since, uint64_t upto, int64_t from)
 }
 
 struct payload *
-frames_since(struct frames *f, uint64_t since)
+frames_news(struct frames *f, const struct sse_known *known)
 {
-	const struct frame *fr = get(f, since, seat_version(feed_seats(f->feed)), 0);
+	const struct frame *fr = get(f, known, seat_version(feed_seats(f->feed)), 0);
 
 	return (fr != NULL ? fr->payload : NULL);
 }
 
 int
-frames_part(struct frames *f, uint64_t since, uint64_t upto, int64_t from, struct payload **part_r, int64_t *next_r)
+frames_part(struct frames *f, const struct sse_known *known, uint64_t upto, int64_t from,
+    struct payload **part_r, int64_t *next_r)
 {
 	const struct frame *fr;
 
-	if ((fr = get(f, since, upto, from)) == NULL)
+	if ((fr = get(f, known, upto, from)) == NULL)
 		return (-1);
 	*part_r = fr->payload;
 	*next_r = fr->next;

@@ -20,6 +20,7 @@ struct board_slot;
 struct chan_handover;
 struct feed;
 struct frames;
+struct sse_known;
 struct payload;
 
 struct frames	*frames_new(const struct feed *feed, struct board_slot *slot, uint32_t epoch);	/* NULL: ENOMEM */
@@ -27,17 +28,17 @@ void		 frames_free(struct frames **fp);
 
 /* A response header and a retry of its own: the caller's. */
 struct payload	*frames_head(struct frames *f);
-/* The whole block, and what changed since a version (>= seat_layout_version), at the current one: borrowed. */
+/* The whole block, and what is news to a viewer (with version >= seat_layout_version), at the current version: borrowed. */
 struct payload	*frames_init(struct frames *f);
-struct payload	*frames_since(struct frames *f, uint64_t since);
+struct payload	*frames_news(struct frames *f, const struct sse_known *known);
 
 /*
- * One part of a pass: what changed since a version, from that seat on, with the
+ * One part of a pass: what is news to a viewer, from that seat on, with the
  * id of upto at the end of the last part.  *part_r is borrowed, NULL when
  * nothing is left; *next_r is where to go on, SSE_NO_SEAT after the last.
  * 0, or -1: ENOMEM.
  */
-int		 frames_part(struct frames *f, uint64_t since, uint64_t upto, int64_t from,
+int		 frames_part(struct frames *f, const struct sse_known *known, uint64_t upto, int64_t from,
 		    struct payload **part_r, int64_t *next_r);
 
 enum frames_mark { FRAMES_BEAT, FRAMES_STALE, FRAMES_FRESH, FRAMES_MARKS };

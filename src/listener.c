@@ -6,6 +6,7 @@
 #include <netdb.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -83,6 +84,8 @@ split(const char *address, char *host, size_t size, const char **port_r)
 
 	if (colon == NULL || colon[1] == '\0' || strspn(colon + 1, "0123456789") != strlen(colon + 1))
 		return (-1);
+	if (strlen(colon + 1) > 5 || atoi(colon + 1) < 1 || atoi(colon + 1) > 65535)
+		return (-1);
 	len = (size_t)(colon - address);
 	if (len >= 2 && address[0] == '[' && address[len - 1] == ']') {
 		address++;
@@ -106,7 +109,7 @@ open_tcp(const char *address, char *error_r, size_t size)
 	int		 fd = -1, rc, on = 1;
 
 	if (split(address, host, sizeof(host), &port) == -1)
-		return (fail(error_r, size, address, "not a path with a '/', HOST:PORT, [HOST]:PORT or :PORT"));
+		return (fail(error_r, size, address, "not a path with a '/', HOST:PORT, [HOST]:PORT or :PORT with a port from 1 to 65535"));
 	memset(&hints, 0, sizeof(hints));
 	hints.ai_socktype = SOCK_STREAM;
 	/* without a host: loopback; FastCGI has no authentication and is for the web server alone */

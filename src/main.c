@@ -19,9 +19,9 @@
 #define SPARE_FDS	64	/* of a process: channels, database, log, requests in work */
 
 static int
-usage_error(const char *why)
+usage_error(const char *option, const char *why)
 {
-	fprintf(stderr, "seatcast: %s\n", why);
+	fprintf(stderr, "seatcast: %s%s%s\n", option, option[0] != '\0' ? ": " : "", why);
 	return (EXIT_USAGE);
 }
 
@@ -62,7 +62,7 @@ main(int argc, char **argv)
 		puts("seatcast " PACKAGE_VERSION);
 		return (0);
 	case OPTS_BAD:
-		return (usage_error(error));
+		return (usage_error("", error));
 	case OPTS_RUN:
 		break;
 	}
@@ -71,17 +71,17 @@ main(int argc, char **argv)
 	if (opts.check)
 		return (check_main(&opts));
 	if (opts.join != NULL && (opts.listen != NULL || opts.control != NULL))
-		return (usage_error("--join: a worker that joins has neither --listen nor --control"));
+		return (usage_error("--join", "a worker that joins has neither --listen nor --control"));
 	if (opts.listen != NULL)
 		listen_fd = listener_open(opts.listen, (mode_t)opts.listen_mode, error, sizeof(error));
 	else if (listener_inherited(error, sizeof(error)) == -1)
 		listen_fd = -1;
 	if (listen_fd == -1 && (opts.control == NULL || opts.listen != NULL))
-		return (usage_error(error));
+		return (usage_error(opts.listen != NULL ? "--listen" : "", error));
 	if (opts.control != NULL && (control_fd = listener_open_control(opts.control,
 	    (mode_t)opts.listen_mode, error, sizeof(error))) == -1) {
 		listener_close(&listen_fd, opts.listen);
-		return (usage_error(error));
+		return (usage_error("--control", error));
 	}
 	fit_descriptors(&opts);
 	return (opts.join != NULL ? join_main(&opts) : master_main(&opts, listen_fd, control_fd));

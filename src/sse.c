@@ -7,6 +7,7 @@
  * Every payload is one line (json-c escapes line ends), hence one data field.
  */
 #include <inttypes.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -153,24 +154,32 @@ sse_init(struct buf *b, struct sse_id id, const struct seat_map *seats)
 	buf_puts(b, "\n\n");
 }
 
-/* One past the last seat that changed after version since; 0: none did. */
+static bool
+is_news(const struct sse_known *known, const struct seat *seat)
+{
+	bool ahead = known->ahead_seat != SSE_NO_SEAT && seat->id >= known->ahead_seat;
+
+	return (seat->version > (ahead ? known->ahead_version : known->version));
+}
+
+/* One past the last seat that is news; 0: none is. */
 static size_t
-changed_end(const struct seat_map *seats, uint64_t since)
+changed_end(const struct seat_map *seats, const struct sse_known *known)
 {
 	size_t	 i;
 
 	for (i = seat_count(seats); i > 0; i--)
-		if (seat_at(seats, i - 1)->version > since)
+		if (is_news(known, seat_at(seats, i - 1)))
 			break;
 	return (i);
 }
 
 size_t
-sse_updates_part(struct buf *b, struct sse_id id, const struct seat_map *seats, uint64_t since,
-    int64_t from, size_t max_bytes, int64_t *next_r)
+sse_updates_part(struct buf *b, struct sse_id id, const struct seat_map *seats,
+    const struct sse_known *known, int64_t from, size_t max_bytes, int64_t *next_r)
 {
 	struct seat_json	 sj;
-	size_t			 i, end = changed_end(seats, since), began = b->len, n = 0;
+	size_t			 i, end = changed_end(seats, known), began = b->len, n = 0;
 
 	*next_r = SSE_NO_SEAT;
 	if ((i = seat_lower_bound(seats, from)) >= end)
@@ -180,7 +189,7 @@ sse_updates_part(struct buf *b, struct sse_id id, const struct seat_map *seats, 
 		return (0);
 	}
 	for (; i < end; i++) {
-		if (seat_at(seats, i)->version <= since)
+		if (!is_news(known, seat_at(seats, i)))
 			continue;
 		if (b->len - began >= max_bytes) {
 			*next_r = seat_at(seats, i)->id;

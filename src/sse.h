@@ -38,16 +38,24 @@ void	sse_retry(struct buf *b, unsigned ms);
 /* The whole block: id first, then event and data (SPEC 2). */
 void	sse_init(struct buf *b, struct sse_id id, const struct seat_map *seats);
 
+#define SSE_NO_SEAT	0	/* ids begin with 1 */
+
+/* What a viewer has of the seats. */
+struct sse_known {
+	uint64_t	version;	/* all of them to this version … */
+	int64_t		ahead_seat;	/* … and those with this id and higher (SSE_NO_SEAT: none) */
+	uint64_t	ahead_version;	/* to this one */
+};
+
 /*
- * What changed after version since, by ascending id, in parts: of the seats with
+ * What changed since then, by ascending id, in parts: of the seats with
  * id from (0: all) or higher, as many updates as begin within max_bytes (SIZE_MAX:
  * all).  *next_r is where the next part begins, or SSE_NO_SEAT when this was the
  * last one: then the id line stands on its last update.
  * Returns the number of updates; 0 writes nothing.
  */
-#define SSE_NO_SEAT	0	/* ids begin with 1 */
-size_t	sse_updates_part(struct buf *b, struct sse_id id, const struct seat_map *seats, uint64_t since,
-	    int64_t from, size_t max_bytes, int64_t *next_r);
+size_t	sse_updates_part(struct buf *b, struct sse_id id, const struct seat_map *seats,
+	    const struct sse_known *known, int64_t from, size_t max_bytes, int64_t *next_r);
 
 /* beat, stale, fresh: as_of_ms is Unix milliseconds of the database's clock. */
 void	sse_beat(struct buf *b, int64_t as_of_ms);

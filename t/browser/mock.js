@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /*
- * mock - the server of SPEC.md sections 1 and 2 in one file, for work on web/ without the C program.
+ * mock - the server of doc/SPEC.md sections 1 and 2 in one file, for work on web/ without the C program.
  *
  *   node t/browser/mock.js [PORT]            prints its address; without PORT: any free one
  *

@@ -142,8 +142,9 @@ static const struct {
 static size_t
 sse_updates(struct buf *b, struct sse_id id, const struct seat_map *seats, uint64_t since)
 {
-	int64_t	next;
-	size_t	n = sse_updates_part(b, id, seats, since, 0, SIZE_MAX, &next);
+	struct sse_known	known = { since, SSE_NO_SEAT, 0 };
+	int64_t			next;
+	size_t			n = sse_updates_part(b, id, seats, &known, 0, SIZE_MAX, &next);
 
 	ck_assert_int_eq(next, SSE_NO_SEAT);
 	return (n);
@@ -171,6 +172,7 @@ END_TEST
 /* Put together, parts of any size are the whole; only the last has the id. */
 START_TEST(parts_are_the_whole)
 {
+	static const struct sse_known nothing;
 	struct seat_map	*m = new_block(9);
 	struct buf	 whole = BUF_INIT, parts = BUF_INIT;
 	int64_t		 from = 0;
@@ -178,7 +180,7 @@ START_TEST(parts_are_the_whole)
 
 	sse_updates(&whole, id41, m, 0);
 	do {
-		n += sse_updates_part(&parts, id41, m, 0, from, (size_t)_i, &from);
+		n += sse_updates_part(&parts, id41, m, &nothing, from, (size_t)_i, &from);
 		ck_assert(from == SSE_NO_SEAT || strstr(parts.data, "id:") == NULL);
 		ck_assert_uint_lt(rounds++, 10);
 	} while (from != SSE_NO_SEAT);
@@ -186,6 +188,26 @@ START_TEST(parts_are_the_whole)
 	unit_same_bytes("parts", parts.data, parts.len, whole.data, whole.len);
 	buf_fini(&whole);
 	buf_fini(&parts);
+	seat_map_free(&m);
+}
+END_TEST
+
+/* Who has seat 5 and above to version 3 already gets of these only what changed after it. */
+START_TEST(what_is_known_ahead_does_not_come_again)
+{
+	static const struct sse_known	 known = { 1, 5, 3 };
+	struct seat_map			*m = new_block(9);
+	struct buf			 b = BUF_INIT;
+	int64_t				 next;
+
+	change(m, 4, SEAT_HOLD);	/* version 2 */
+	change(m, 5, SEAT_HOLD);	/* 3 */
+	change(m, 6, SEAT_HOLD);	/* 4 */
+	ck_assert_uint_eq(sse_updates_part(&b, id41, m, &known, 0, SIZE_MAX, &next), 2);
+	ck_assert_ptr_nonnull(strstr(b.data, "\"seatId\":4,"));
+	ck_assert_ptr_null(strstr(b.data, "\"seatId\":5,"));
+	ck_assert_ptr_nonnull(strstr(b.data, "\"seatId\":6,"));
+	buf_fini(&b);
 	seat_map_free(&m);
 }
 END_TEST
@@ -299,6 +321,7 @@ main(void)
 	tc = unit_case(s, "events");
 	unit_rows(tc, events, event_cases);
 	unit_rows(tc, updates, update_cases);
+	tcase_add_test(tc, what_is_known_ahead_does_not_come_again);
 	tcase_add_loop_test(tc, parts_are_the_whole, 1, 300);
 	tcase_add_test(tc, ids_of_any_size_and_many_seats_come_out_whole);
 	tc = unit_case(s, "ids");
