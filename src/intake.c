@@ -4,6 +4,8 @@
  * connection is looked at again by a timer, 1 ms doubling to 50 ms: web servers
  * write a request in one or two pieces, drippers cost twenty looks a second.
  */
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 
 #include <errno.h>
@@ -233,12 +235,16 @@ on_timer(struct ev_loop *ev, ev_timer *w, int revents)
 static void
 admit(struct intake *in, int fd)
 {
-	struct connection *c;
+	struct connection	*c;
+	int			 on = 1;
 
 	if ((c = calloc(1, sizeof(*c))) == NULL) {
 		fd_close(&fd);
 		return;
 	}
+	/* over TCP: frames go out at once, and dead peers are found; on a unix socket neither applies */
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	(void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
 	c->intake = in;
 	c->fd = fd;
 	c->deadline_ms = mono_ms() + REQUEST_DEADLINE_MS;

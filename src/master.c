@@ -34,6 +34,7 @@
 #include "log.h"
 #include "mono.h"
 #include "must.h"
+#include "notify.h"
 #include "opts.h"
 #include "title.h"
 
@@ -96,6 +97,7 @@ struct master {
 	bool			 draining;
 	bool			 stopping;	/* workers were told to go */
 	bool			 fork_failed;	/* logged */
+	bool			 told_ready;
 	ev_timer		 tick;
 	ev_timer		 restart;	/* of missing workers */
 	ev_timer		 deadline;	/* of the drain */
@@ -436,6 +438,16 @@ route_handover(struct master *m, struct child *from, const struct chan_handover 
 		refuse(m, from, h, fd, CHAN_R_OVERLOAD);
 }
 
+/* Once, when the first worker serves (or nobody has to be waited for). */
+static void
+tell_ready(struct master *m)
+{
+	if (m->told_ready)
+		return;
+	m->told_ready = true;
+	notify("READY=1");
+}
+
 static void
 on_message(struct chan *ch, enum chan_type type, const union chan_payload *p, int fd)
 {
@@ -445,6 +457,7 @@ on_message(struct chan *ch, enum chan_type type, const union chan_payload *p, in
 	switch (type) {
 	case CHAN_READY:
 		c->ready = true;
+		tell_ready(m);
 		break;
 	case CHAN_HANDOVER:
 		if (fd == -1)
@@ -640,6 +653,7 @@ drain(struct master *m, int64_t spread_ms)
 	struct child		*c;
 
 	log_info("draining: streams end over %.1f s", (double)spread_ms / 1000);
+	notify("STOPPING=1");
 	m->draining = true;
 	m->board->draining = 1;
 	DL_FOREACH(m->children, c) {
@@ -749,6 +763,8 @@ master_main(const struct opts *o, int listen_fd, int control_fd)
 	if (control_fd != -1)
 		ev_io_start(m->ev, &m->control);
 	start_workers(m);
+	if (listen_fd == -1)
+		tell_ready(m);
 
 	ev_run(m->ev, 0);
 

@@ -1,0 +1,70 @@
+#!/usr/bin/env perl
+# /metrics is valid Prometheus text (exposition format 0.0.4) and tells what happened; /status and /readyz are for people
+# and supervisors; 500 snapshots at once of a block that nobody watched cost one query.
+use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario;
+
+my $s = Scenario->new(seats => 10, poll_interval => '200ms', lighttpd_conf => "server.max-keep-alive-requests = 1000\n");
+
+# ---- the format, as promtool would check it ----
+
+# Lines that break a rule of the format, with the rule.
+sub faults {
+	my ($text) = @_;
+	my (%type, %help, %seen, @faults, %buckets);
+	push @faults, 'the last line does not end' if $text !~ /\n\z/;
+	for (split /\n/, $text) {
+		if (/^# HELP ([a-zA-Z_:][a-zA-Z0-9_:]*) \S/) { push @faults, "second HELP: $_" if $help{$1}++; next }
+		if (/^# TYPE (\S+) (counter|gauge|histogram)$/) { push @faults, "TYPE twice or before HELP: $_" if $type{$1} || !$help{$1}; $type{$1} = $2; next }
+		if (!/^([a-zA-Z_:][a-zA-Z0-9_:]*)(\{(?:[a-zA-Z_]\w*="(?:[^"\\\n]|\\["\\n])*",?)*\})? (-?\d+(?:\.\d+)?|\+Inf|NaN)$/) { push @faults, "no sample: $_"; next }
+		my ($name, $labels, $value) = ($1, $2 // '', $3);
+		push @faults, "sample twice: $_" if $seen{"$name$labels"}++;
+		(my $base = $name) =~ s/_(?:bucket|sum|count)$//;
+		my $type = $type{$name} // ($type{$base} // '') eq 'histogram' ? $type{$name} // 'histogram' : undef;
+		push @faults, "no TYPE: $_" if !defined $type;
+		push @faults, "a counter without _total: $_" if ($type // '') eq 'counter' && $name !~ /_total$/;
+		push @faults, "below zero: $_" if ($type // '') eq 'counter' && $value < 0;
+		if ($name =~ /_bucket$/) {
+			push @faults, "a bucket below the one before: $_" if $value < ($buckets{$base} // 0);
+			$buckets{$base} = $value;
+		}
+	}
+	return @faults;
+}
+is(join("\n", faults("# HELP a b\n# TYPE a counter\na 1\n# HELP c d\n# TYPE c gauge\nc{x=y} 1\n")) ne '', 1, 'the check itself finds faults');
+my $m = $s->http(GET => '/metrics');
+like($m->{headers}{'content-type'}, qr{^text/plain; version=0\.0\.4}, 'its content type');
+is(join("\n", faults($m->{body})), '', 'valid with nothing watched');
+
+# ---- 500 snapshots of a cold block ----
+
+my $before = $s->queries;
+my @many = map { $s->client("s$_")->get($s->snapshot_path(1, 101)) } 1 .. 500;
+$s->expect('500 snapshots are answered', sub { !grep { !$_->{closed_at} && length($_->{body} // '') < 100 } @many }, 20);
+is(scalar(grep { ($_->{status} // 0) == 200 } @many), 500, 'all with 200');
+my %bodies = map { $_->{body} => 1 } @many;
+is(scalar(keys %bodies), 1, 'all the same');
+my $queries = $s->queries - $before;
+cmp_ok($queries, '<=', 1 + 5 * ($ENV{SEATCAST_PATIENCE} // 1), "for $queries queries, as many as polls fit into the time");
+is($s->counter('snapshots'), 500, 'and they are counted');
+$_->close for @many;
+
+my $c = $s->client('fan')->watch(1, 101)->expect_event('init');
+$s->sql("INSERT INTO allocations (match_id, seat_id, status) VALUES (1, 101, 'HOLD')");
+$c->expect_seat(101 => 'HOLD');
+$m = $s->http(GET => '/metrics');
+is(join("\n", faults($m->{body})), '', 'valid with a group');
+like($m->{body}, qr/^seatcast_viewers\{match="1",block="101"\} 1$/m, 'a group has its labels');
+my ($count) = $m->{body} =~ /^seatcast_poll_seconds_count (\d+)$/m;
+cmp_ok($count, '>', 0, 'the histogram counts the polls');
+
+# ---- people and supervisors ----
+
+my $page = $s->http(GET => '/status');
+like($page->{headers}{'content-type'}, qr{^text/html}, '/status is a page');
+like($page->{body}, qr{match 1, block 101.*<td>1</td>}, 'with a row for the group and its viewer');
+unlike($page->{body}, qr/<script/, 'and no script');
+is($s->http(GET => '/readyz')->{status}, 200, '/readyz: the database answers');
+$s->pg_stop('fast');
+is($s->http(GET => '/readyz')->{status}, 503, '/readyz: it does not');
+is($s->http(GET => '/healthz')->{status}, 200, '/healthz does not care');
+$s->done;
