@@ -537,9 +537,11 @@ on_sweep(struct ev_loop *ev, ev_timer *w, int revents)
 	DL_FOREACH_SAFE(f->live, v, next) {
 		int64_t silent_ms = now - v->progress_ms;
 
-		if (v->pending != NULL) {
-			if (silent_ms < f->opts->stall_timeout_ms)
-				continue;
+		if (v->pending != NULL && silent_ms < f->opts->stall_timeout_ms) {
+			/* a unix socket is reported writable only when three quarters of it are free; there may be room before */
+			if (silent_ms >= f->opts->stall_timeout_ms / 4)
+				viewer_push(v);
+		} else if (v->pending != NULL) {
 			log_debug("viewer: stalled: took nothing for %lld ms", (long long)silent_ms);
 			board_add(f->slot, BOARD_stalls, 1);
 			viewer_end(v);
