@@ -463,6 +463,15 @@ db_new(struct ev_loop *ev, const char *conninfo, struct board_slot *slot)
 }
 
 void
+db_open(struct db *db)
+{
+	if (db->state == DB_OFF && !ev_is_active(&db->timer)) {
+		ev_timer_set(&db->timer, 0., 0.);
+		ev_timer_start(db->ev, &db->timer);
+	}
+}
+
+void
 db_free(struct db **dbp)
 {
 	struct db *db = *dbp;

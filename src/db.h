@@ -59,8 +59,9 @@ struct db_query {
 	int64_t		 sent_us;
 };
 
-/* conninfo NULL or "": libpq's environment.  slot counts connects and losses.  NULL: ENOMEM.  Connects with the first query. */
+/* conninfo NULL or "": libpq's environment.  slot counts connects and losses.  NULL: ENOMEM.  Connects with db_open or the first query. */
 struct db	*db_new(struct ev_loop *ev, const char *conninfo, struct board_slot *slot);
+void		 db_open(struct db *db);	/* connect now, so that the first query need not wait for it */
 void		 db_free(struct db **dbp);	/* queued queries are forgotten, not answered */
 void		 db_submit(struct db *db, struct db_query *q);	/* done is never called from inside */
 void		 db_cancel(struct db_query *q);	/* forget it; NULL db is fine.  In flight: its answer is read and dropped */

@@ -410,6 +410,8 @@ worker_main(const struct inherit *in)
 	if ((w->db = db_new(w->ev, in->opts->database, in->slot)) == NULL ||
 	    (w->intake = intake_new(w->ev, in->listen_fd, in->slot, on_whole, w)) == NULL)
 		fatal("start");
+	if (in->opts->join == NULL)
+		db_open(w->db);		/* one that joined is one of many: only if it needs to */
 	ev_timer_init(&w->alive, on_alive, 0., ALIVE_S);
 	w->alive.data = w;
 	ev_timer_start(w->ev, &w->alive);
