@@ -33,7 +33,7 @@ like($c->{body}, qr/\Aretry: \d+\n\n\Q@{[ map { sprintf "event: update\ndata: $d
 is(join(' ', map { "$_->{type}$_->{json}{data}{seatId}" } $c->events), 'update101 update103 update150', 'three updates and no init');
 is($c->{last_id}, $stay->{last_id}, 'and the id of now');
 $s->sql("SELECT seatcast.hold(1, 104, 7, '5m')");
-$c->expect_seat(104 => 'HOLD');
+$_->expect_seat(104 => 'HOLD') for $c, $stay;
 is($c->{last_id}, $stay->{last_id}, 'it goes on as the others');
 
 # The header counts before the query.

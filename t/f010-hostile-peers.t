@@ -80,6 +80,7 @@ my %hostile = (
 	'PARAMS without BEGIN'		=> fcgi_record(FCGI_PARAMS, $params) . $end,
 	'request id 0'			=> fcgi_request(env => $env, id => 0),
 	'PARAMS of another request'	=> fcgi_begin() . fcgi_record(FCGI_PARAMS, $params, id => 2) . $end,
+	'all but BEGIN of another'	=> fcgi_begin() . join('', map { fcgi_record(@$_, id => 2) } [FCGI_PARAMS, $params], [FCGI_PARAMS, ''], [FCGI_STDIN, '']),
 	'two requests interleaved'	=> fcgi_begin() . fcgi_begin(id => 2) . fcgi_record(FCGI_PARAMS, $params, id => 2) . $end,
 	'ABORT_REQUEST first'		=> fcgi_record(FCGI_ABORT_REQUEST, ''),
 	'ABORT_REQUEST after BEGIN'	=> fcgi_begin() . fcgi_record(FCGI_ABORT_REQUEST, ''),
@@ -108,8 +109,8 @@ my %hostile = (
 my $begin = time;
 my @silent = map { $s->fcgi } 1 .. 50;
 good_requests('with 50 silent connections');
-my %sent = map { my $f = $s->fcgi; $f->send($hostile{$_}, chunk => 60_000); ($_ => $f) } sort keys %hostile;
-good_requests('with ' . keys(%sent) . ' hostile ones');
+my %sent = map { my $name = $_; map { my $f = $s->fcgi; $f->send($hostile{$name}, chunk => 60_000); ("$name ($_)" => $f) } 1 .. 4 } sort keys %hostile;
+good_requests('with ' . keys(%sent) . ' hostile ones');	# four of each: more than there are workers
 
 # Drippers: a byte now and then, so that they are never idle.  Meanwhile garbage, and good requests with random bytes changed.
 my @drip = map { [$s->fcgi, fcgi_request(path => '/healthz', headers => { X => 'y' x 1000 })] } 1 .. 5;
