@@ -30,6 +30,7 @@
 
 #define POLL_TIMEOUT_MS		5000
 #define STALE_MIN_MS		3000
+#define EXPIRY_PAUSE_MS		50	/* between two frames of ended holds: thousands may end in one second */
 #define CLOCK_SLACK_MS		2000	/* a step of the database's clock back by more is believed */
 
 #define COLUMNS									\
@@ -64,6 +65,7 @@ struct feed {
 	int64_t			 reconcile_ms;	/* monotonic: when the next one is due */
 	int64_t			 as_of_ms;	/* database time … */
 	int64_t			 as_of_mono_us;	/* … at this monotonic time */
+	int64_t			 expiry_mono_ms;	/* when holds were ended last, monotonic */
 	int64_t			 expired_at_ms;	/* database time up to which holds were ended */
 	char			 failure[256];	/* logged already; "" none */
 	ev_timer		 tick;
@@ -106,7 +108,7 @@ schedule_tick(struct feed *f)
 static void
 schedule_expiry(struct feed *f)
 {
-	int64_t next = seat_next_expiry(f->seats), wait_ms;
+	int64_t next = seat_next_expiry(f->seats), wait_ms, pause_ms;
 
 	ev_timer_stop(f->ev, &f->expiry);
 	if (next == SEAT_NO_EXPIRY)
@@ -114,6 +116,9 @@ schedule_expiry(struct feed *f)
 	wait_ms = next - database_now_ms(f);
 	if (wait_ms > 3600000)
 		wait_ms = 3600000;	/* look again then: clocks drift */
+	pause_ms = f->expiry_mono_ms + EXPIRY_PAUSE_MS - mono_ms();
+	if (wait_ms < pause_ms)
+		wait_ms = pause_ms;
 	ev_now_update(f->ev);
 	ev_timer_set(&f->expiry, wait_ms < 0 ? 0. : (double)(wait_ms + 1) / 1000, 0.);
 	ev_timer_start(f->ev, &f->expiry);
@@ -402,6 +407,7 @@ on_expiry(struct ev_loop *ev, ev_timer *w, int revents)
 	(void)revents;
 	n = seat_expire(f->seats, now);
 	if (n > 0) {
+		f->expiry_mono_ms = mono_ms();
 		f->expired_at_ms = now;
 		board_add(f->slot, BOARD_expiries, (int64_t)n);
 		board_add(f->slot, BOARD_seats_changed, (int64_t)n);
