@@ -1,5 +1,6 @@
 #!/usr/bin/env perl
-# The manual has every option of --help and every counter of board_tbl.h, and none that does not exist.
+# The manual has every option of --help, every counter of board_tbl.h and every warning of the source, and no option or
+# counter that does not exist.
 use strict;
 use warnings;
 use FindBin;
@@ -36,6 +37,20 @@ is(join(' ', grep { $manual !~ /\b$_\b/ } sort keys %exported), '', 'every count
 my %made = map { $_ => 1 } slurp("$src/src/page.c") =~ /\bdescribe\(&?b, "(\w+)"/g;	# what /metrics computes
 is(join(' ', grep { !$exported{$_} && !$made{s/\Aseatcast_//r} } sort $manual =~ /^\.It\b.*?\b(seatcast_\w+)/mg), '',
 	'every counter of the manual is in /metrics');
+
+# Log lines for an operator: of each format the longest piece without a conversion.
+(my $plain = $manual) =~ s/\s+/ /g;
+my @unsaid;
+for my $file (glob "$src/src/*.c") {
+	my $text = slurp($file);
+	while ($text =~ /\b(?:log_warnx?|fatalx?)\(((?:\s*"(?:[^"\\]|\\.)*")+)/g) {
+		my $format = join '', $1 =~ /"((?:[^"\\]|\\.)*)"/g;
+		my ($piece) = sort { length $b <=> length $a } split /%[-0-9.*lz]*[a-zA-Z]/, $format;
+		$piece =~ s/\A[\s:(]+|[\s:(]+\z//g;
+		push @unsaid, $format if index($plain, $piece) < 0;
+	}
+}
+is(join("\n", @unsaid), '', 'every warning and fatal error of the source is in the manual');
 
 SKIP: {
 	my $lint = `mandoc -T lint -W warning '$src/man/seatcast.8' 2>&1`;
