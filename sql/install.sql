@@ -24,6 +24,7 @@ DO $$ BEGIN PERFORM pg_advisory_xact_lock(x'73656174'::bigint); END $$;
 \ir tracking.sql
 \ir port.sql
 \ir changes_exact.sql
+\ir checkup.sql
 \ir roles.sql
 COMMIT;
 \unset seatcast_installing

@@ -76,3 +76,9 @@ GRANT EXECUTE ON FUNCTION
     seatcast.release(bigint, bigint, bigint),
     seatcast.confirm(bigint, bigint, bigint[])
 TO seatcast_writer;
+-- Not part of the port: absent where a site has dropped it, or where only changes_*.sql was run.
+DO $$ BEGIN
+    IF to_regprocedure('seatcast.checkup()') IS NOT NULL THEN
+        GRANT EXECUTE ON FUNCTION seatcast.checkup() TO seatcast_reader, seatcast_writer;
+    END IF;
+END $$;
