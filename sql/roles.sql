@@ -20,9 +20,10 @@ BEGIN
                 GRANT seatcast_reader TO seatcast_writer;
             END IF;
             FOR r IN SELECT want.* FROM (VALUES
-                -- A poll takes a millisecond and comes once a second: one that takes 5 s is better given up and begun anew.
-                ('seatcast_reader', 'statement_timeout', '5s'),
-                ('seatcast_writer', 'statement_timeout', '5s'),
+                -- A poll takes a millisecond and comes once a second: one that takes 4 s is better given up and begun anew.
+                -- Below the 5 s after which seatcast gives up the connection, so that the log says what was slow.
+                ('seatcast_reader', 'statement_timeout', '4s'),
+                ('seatcast_writer', 'statement_timeout', '4s'),
                 -- Reads wait for no lock but an ALTER TABLE's or TRUNCATE's; a buyer who waits 2 s for a seat has lost it.
                 ('seatcast_reader', 'lock_timeout', '2s'),
                 ('seatcast_writer', 'lock_timeout', '2s'),

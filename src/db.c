@@ -4,7 +4,10 @@
  * comes and is dropped).  Every way out of a connection goes through lose().
  *
  * Retry: 100 ms doubling to 3 s, each pause drawn between half and the whole of
- * it, so that hundreds of loops do not come back in step.
+ * it, so that hundreds of loops do not come back in step.  A connection has
+ * proved itself when it has lived for a quarter of a second and answers; only then is
+ * the database back and the ladder begun anew.  Connections that are accepted
+ * and cut again, or never answer, are no storm and one line in the log.
  *
  * Several hosts: libpq walks the list on errors by itself, but a host that just
  * never answers would hold an asynchronous connect for ever (34.1:
@@ -25,6 +28,7 @@
 
 #define CONNECT_TIMEOUT_S	3.0
 #define ABANDONED_TIMEOUT_S	5.0	/* a cancelled query's answer, which nobody waits for */
+#define PROOF_S			0.25
 #define RETRY_FIRST_MS		100
 #define RETRY_LAST_MS		3000
 
@@ -38,13 +42,16 @@ struct db {
 	PGresult		*result;	/* of the query in flight, until the server is ready again */
 	enum db_state		 state;
 	bool			 abandoned;	/* BUSY with a cancelled query */
-	bool			 lost;		/* the last attempt or connection failed */
+	bool			 lost;		/* the last attempt or connection failed, and none has proved itself since */
+	bool			 answered;	/* this connection has answered a query */
+	char			 fatal[256];	/* what the server said when it ended an idle connection; "" nothing */
 	int64_t			 lost_ms;	/* since when */
 	unsigned		 generation;	/* connections so far */
 	unsigned		 rotation;	/* of the host list */
 	long			 retry_ms;
 	ev_io			 io;
-	ev_timer		 timer;		/* OFF: next attempt; CONNECTING: give up */
+	ev_timer		 timer;		/* OFF: next attempt; CONNECTING: give up; BUSY, abandoned: likewise */
+	ev_timer		 proof;		/* IDLE or BUSY: has the connection proved itself? */
 	ev_timer		 kick;		/* 0 s: go on outside the caller's stack */
 	struct db_query		*queue;		/* head is in flight when BUSY and not abandoned */
 };
@@ -106,7 +113,9 @@ lose(struct db *db, const char *why)
 	char		 line[256];
 	long		 pause_ms;
 
-	one_line(why, line, sizeof(line));
+	one_line(db->fatal[0] != '\0' ? db->fatal : why, line, sizeof(line));
+	db->fatal[0] = '\0';
+	ev_timer_stop(db->ev, &db->proof);
 	ev_io_stop(db->ev, &db->io);
 	ev_timer_stop(db->ev, &db->timer);
 	PQclear(db->result);
@@ -141,13 +150,11 @@ connected(struct db *db)
 	PQsetnonblocking(db->conn, 1);
 	db->state = DB_IDLE;
 	db->generation++;
-	db->retry_ms = RETRY_FIRST_MS;
+	db->answered = false;
+	ev_timer_set(&db->proof, PROOF_S, PROOF_S);
+	ev_timer_start(db->ev, &db->proof);
 	board_add(db->slot, BOARD_database_connects, 1);
-	if (db->lost)
-		log_info("database: back after %.1f s", (double)(mono_ms() - db->lost_ms) / 1000);
-	else
-		log_debug("database: connected to %s", PQhost(db->conn) != NULL ? PQhost(db->conn) : "?");
-	db->lost = false;
+	log_debug("database: connected to %s", PQhost(db->conn) != NULL ? PQhost(db->conn) : "?");
 	watch(db, EV_READ);
 	go_on(db);
 }
@@ -238,12 +245,19 @@ connect_with(struct db *db)
 	return (conn);
 }
 
-/* NOTICEs of the server are for people at psql: libpq would print them. */
+/*
+ * NOTICEs of the server are for people at psql: libpq would print them.  A FATAL
+ * comes this way too when the connection is idle, and is why it ends.
+ */
 static void
-ignore_notice(void *arg, const PGresult *r)
+on_notice(void *arg, const PGresult *r)
 {
-	(void)arg;
-	(void)r;
+	struct db	*db = arg;
+	const char	*severity = PQresultErrorField(r, PG_DIAG_SEVERITY_NONLOCALIZED);
+	const char	*text = PQresultErrorField(r, PG_DIAG_MESSAGE_PRIMARY);
+
+	if (severity != NULL && text != NULL && (strcmp(severity, "FATAL") == 0 || strcmp(severity, "PANIC") == 0))
+		snprintf(db->fatal, sizeof(db->fatal), "%s", text);
 }
 
 static void
@@ -257,7 +271,7 @@ connect_start(struct db *db)
 		lose(db, db->conn == NULL ? "out of memory" : PQerrorMessage(db->conn));
 		return;
 	}
-	PQsetNoticeReceiver(db->conn, ignore_notice, NULL);
+	PQsetNoticeReceiver(db->conn, on_notice, db);
 	ev_timer_set(&db->timer, CONNECT_TIMEOUT_S, 0.);
 	ev_timer_start(db->ev, &db->timer);
 	watch(db, EV_WRITE);	/* 34.1: begin as if it had returned PGRES_POLLING_WRITING */
@@ -319,6 +333,7 @@ query_done(struct db *db)
 
 	db->result = NULL;
 	db->state = DB_IDLE;
+	db->answered = true;
 	ev_timer_stop(db->ev, &db->timer);
 	if (db->abandoned)
 		db->abandoned = false;
@@ -412,6 +427,21 @@ on_timer(struct ev_loop *ev, ev_timer *w, int revents)
 }
 
 static void
+on_proof(struct ev_loop *ev, ev_timer *w, int revents)
+{
+	struct db *db = w->data;
+
+	(void)revents;
+	if (db->state == DB_BUSY && !db->answered)
+		return;			/* not yet */
+	ev_timer_stop(ev, w);
+	db->retry_ms = RETRY_FIRST_MS;
+	if (db->lost)
+		log_info("database: back after %.1f s", (double)(mono_ms() - db->lost_ms) / 1000);
+	db->lost = false;
+}
+
+static void
 on_kick(struct ev_loop *ev, ev_timer *w, int revents)
 {
 	struct db	*db = w->data;
@@ -419,7 +449,7 @@ on_kick(struct ev_loop *ev, ev_timer *w, int revents)
 
 	(void)ev;
 	(void)revents;
-	if (db_is_lost(db))
+	if (db_is_lost(db) && !db_is_up(db))
 		DL_FOREACH_SAFE(db->queue, q, next)
 			if (q->flags & DB_FAIL_FAST)
 				answer(q, NULL, "the database is away", "");
@@ -457,8 +487,9 @@ db_new(struct ev_loop *ev, const char *conninfo, struct board_slot *slot)
 	db->retry_ms = RETRY_FIRST_MS;
 	ev_init(&db->io, on_io);
 	ev_init(&db->timer, on_timer);
+	ev_init(&db->proof, on_proof);
 	ev_init(&db->kick, on_kick);
-	db->io.data = db->timer.data = db->kick.data = db;
+	db->io.data = db->timer.data = db->proof.data = db->kick.data = db;
 	return (db);
 }
 
@@ -487,6 +518,7 @@ db_free(struct db **dbp)
 	}
 	ev_io_stop(db->ev, &db->io);
 	ev_timer_stop(db->ev, &db->timer);
+	ev_timer_stop(db->ev, &db->proof);
 	ev_timer_stop(db->ev, &db->kick);
 	PQclear(db->result);
 	PQfinish(db->conn);

@@ -22,8 +22,8 @@
  */
 #include <sys/socket.h>
 
+#include <bsd/stdlib.h>
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <utlist.h>
@@ -44,6 +44,8 @@
 
 #define WAIT_FOR_STATE_MS	5000
 #define DRAIN_STEP_S		0.05
+#define RETURN_MS		1000	/* after the drain: time for the successor to start */
+#define RETURN_JITTER_MS	2000
 
 enum viewer_state {
 	VIEWER_WAITING,		/* in `waiting`: adopted, no state to show yet */
@@ -569,6 +571,30 @@ on_wait_timer(struct ev_loop *ev, ev_timer *w, int revents)
 	flush_counters(f);
 }
 
+/*
+ * End a viewer that is to come back to our successor: later than the drain lasts,
+ * and spread.
+ */
+static void
+viewer_send_away(struct viewer *v, int64_t drain_left_ms)
+{
+	struct buf	 b = BUF_INIT;
+	struct payload	*p = NULL;
+
+	if (v->pending != NULL || v->head_owed) {
+		viewer_end(v);
+		return;
+	}
+	sse_retry(&b, (unsigned)drain_left_ms + RETURN_MS + arc4random_uniform(RETURN_JITTER_MS + 1));
+	if (buf_ok(&b))
+		p = payload_new_last(v->request_id, b.data, b.len);
+	buf_fini(&b);
+	if (p != NULL)
+		(void)send(v->fd, p->bytes, p->len, MSG_DONTWAIT | MSG_NOSIGNAL);
+	payload_unref(&p);
+	viewer_drop(v);
+}
+
 /* End as many viewers as the time that has passed makes due. */
 static void
 on_drain(struct ev_loop *ev, ev_timer *w, int revents)
@@ -581,7 +607,7 @@ on_drain(struct ev_loop *ev, ev_timer *w, int revents)
 	keep = now >= f->drain_end_ms ? 0 :
 	    f->drain_total * (size_t)(f->drain_end_ms - now) / (size_t)(span > 0 ? span : 1);
 	for (left = f->count; left > keep && f->live != NULL; left--)
-		viewer_end(f->live);
+		viewer_send_away(f->live, now < f->drain_end_ms ? f->drain_end_ms - now : 0);
 	if (f->live == NULL)
 		ev_timer_stop(ev, w);
 	flush_counters(f);

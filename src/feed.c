@@ -473,7 +473,7 @@ feed_resume(struct feed *f)
 		return;
 	f->running = true;
 	f->current = false;
-	if (!db_is_lost(f->db))
+	if (db_is_up(f->db))
 		f->stale = false;	/* nobody asked for a while: let the next poll tell */
 	watch_staleness(f);
 	poll_now(f);
