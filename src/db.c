@@ -30,6 +30,7 @@
 #define ABANDONED_TIMEOUT_S	5.0	/* a cancelled query's answer, which nobody waits for */
 #define PROOF_S			0.25
 #define RETRY_FIRST_MS		100
+#define RETRY_SHORT_MS		500	/* at most, after a connection that answered at least once */
 #define RETRY_LAST_MS		3000
 
 enum db_state { DB_OFF, DB_CONNECTING, DB_IDLE, DB_BUSY };
@@ -131,6 +132,8 @@ lose(struct db *db, const char *why)
 		log_warnx("database: lost: %s; trying again until it is back", line);
 	} else
 		log_debug("database: still away: %s", line);
+	if (db->answered && db->retry_ms > RETRY_SHORT_MS)
+		db->retry_ms = RETRY_SHORT_MS;
 	pause_ms = db->retry_ms / 2 + (long)arc4random_uniform((uint32_t)db->retry_ms / 2 + 1);
 	db->retry_ms = db->retry_ms * 2 > RETRY_LAST_MS ? RETRY_LAST_MS : db->retry_ms * 2;
 	ev_timer_set(&db->timer, (double)pause_ms / 1000, 0.);
@@ -150,7 +153,6 @@ connected(struct db *db)
 	PQsetnonblocking(db->conn, 1);
 	db->state = DB_IDLE;
 	db->generation++;
-	db->answered = false;
 	ev_timer_set(&db->proof, PROOF_S, PROOF_S);
 	ev_timer_start(db->ev, &db->proof);
 	board_add(db->slot, BOARD_database_connects, 1);
@@ -266,6 +268,7 @@ connect_start(struct db *db)
 	must(db->conn == NULL && db->state == DB_OFF);
 	ev_timer_stop(db->ev, &db->timer);
 	db->state = DB_CONNECTING;
+	db->answered = false;
 	db->conn = connect_with(db);
 	if (db->conn == NULL || PQstatus(db->conn) == CONNECTION_BAD) {
 		lose(db, db->conn == NULL ? "out of memory" : PQerrorMessage(db->conn));
