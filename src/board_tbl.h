@@ -9,6 +9,7 @@
 BOARD(viewers, GAUGE, "Streams attached to a loop now.")
 BOARD(connections, GAUGE, "Connections a loop owns now: viewers, and snapshot requests not yet answered.")
 BOARD(adopted, COUNTER, "Hand-overs that reached their loop.")
+BOARD(begun, GAUGE, "Number of the last hand-over whose answer the loop has begun.")
 BOARD(streams, COUNTER, "Streams attached since the start.")
 BOARD(snapshots, COUNTER, "Snapshots answered from memory.")
 BOARD(resume_hits, COUNTER, "Streams that went on from their Last-Event-ID.")

@@ -87,6 +87,7 @@ struct fanout {
 	void			*arg;
 	struct viewer		*live, *waiting;
 	size_t			 count, streams;
+	uint64_t		 number;	/* of the last connection attached */
 	int64_t			 events, bytes;	/* not yet on the board */
 	ev_timer		 sweep;
 	ev_timer		 wait_timer;
@@ -417,6 +418,13 @@ start_stream(struct viewer *v)
 	viewer_push(v);
 }
 
+/* Before the first byte of an answer: from now on only we can complete it. */
+static void
+begin_all(struct fanout *f)
+{
+	board_set(f->slot, BOARD_begun, (int64_t)f->number);
+}
+
 static bool
 can_serve(const struct fanout *f)
 {
@@ -439,6 +447,7 @@ fanout_serve_waiting(struct fanout *f)
 
 	if (!can_serve(f))
 		return;
+	begin_all(f);
 	DL_FOREACH_SAFE(f->waiting, v, next)
 		serve(v);
 	ev_timer_stop(f->ev, &f->wait_timer);
@@ -446,10 +455,13 @@ fanout_serve_waiting(struct fanout *f)
 }
 
 void
-fanout_attach(struct fanout *f, const struct chan_handover *h, int fd)
+fanout_attach(struct fanout *f, const struct chan_handover *h, int fd, uint64_t number)
 {
 	struct viewer *v;
 
+	f->number = number;
+	if (f->draining || can_serve(f))
+		begin_all(f);
 	if ((v = calloc(1, sizeof(*v))) == NULL || (v->handover = malloc(sizeof(*h))) == NULL) {
 		log_warn("viewer: not adopted");
 		free(v);
@@ -564,8 +576,10 @@ on_wait_timer(struct ev_loop *ev, ev_timer *w, int revents)
 
 	(void)revents;
 	DL_FOREACH_SAFE(f->waiting, v, next)
-		if (now - v->handover->accepted_ms >= WAIT_FOR_STATE_MS)
+		if (now - v->handover->accepted_ms >= WAIT_FOR_STATE_MS) {
+			begin_all(f);
 			refuse_waiting(v, CHAN_R_DATABASE);
+		}
 	if (f->waiting == NULL)
 		ev_timer_stop(ev, w);
 	flush_counters(f);
@@ -619,6 +633,7 @@ fanout_drain(struct fanout *f, int64_t spread_ms)
 	struct viewer *v, *next;
 
 	f->draining = true;
+	begin_all(f);
 	DL_FOREACH_SAFE(f->waiting, v, next)
 		refuse_waiting(v, CHAN_R_DRAINING);
 	f->drain_start_ms = mono_ms();

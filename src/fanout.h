@@ -36,8 +36,10 @@ void		 fanout_free(struct fanout **fp);	/* closes what is left, without ceremony
  * Adopt the connection of a handed-over request: fd is the fanout's from here,
  * whatever happens.  It is served as soon as the feed is current (or stale, from
  * memory), and refused politely when that takes longer than 5 s since accepted_ms.
+ * number counts hand-overs; the last whose answer has begun is on the board
+ * before its first byte goes out, so that the master can save the others.
  */
-void		 fanout_attach(struct fanout *f, const struct chan_handover *h, int fd);
+void		 fanout_attach(struct fanout *f, const struct chan_handover *h, int fd, uint64_t number);
 
 size_t		 fanout_count(const struct fanout *f);	/* viewers and waiting snapshot requests */
 void		 fanout_publish(struct fanout *f);	/* the seats have a new version */

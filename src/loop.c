@@ -118,7 +118,7 @@ adopt(struct loop *lp, const struct chan_handover *h, int fd)
 	lp->polls_left = h->kind == CHAN_SNAPSHOT ? SNAPSHOT_WATCH_POLLS : 0;
 	if (!lp->draining)
 		feed_resume(lp->feed);
-	fanout_attach(lp->fanout, h, fd);
+	fanout_attach(lp->fanout, h, fd, lp->adopted);
 	board_add(lp->in->slot, BOARD_adopted, 1);	/* after the connection shows on the board: the master relies on it */
 }
 

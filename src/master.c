@@ -7,6 +7,10 @@
  * (loop); who dies young waits, 1 s doubling to 60 s, reset after 10 s of life.
  * A child that does not go round its event loop for a while is killed.
  *
+ * Of each connection that it passes on the master keeps a duplicate until the
+ * loop says on the board that its answer has begun.  When the loop dies before
+ * that, the connection goes to the next loop of the group, and nobody notices.
+ *
  * A loop leaves in two steps, see loop.c: LEAVING is answered by LEAVE only when
  * nothing is on its way to it; from that moment the group has no loop.
  */
@@ -45,6 +49,7 @@
 #define UNREADY_MS		30000	/* no READY for that long */
 #define SPARE_SLOTS		32	/* loops on their way out */
 #define JOINED_SLOTS		1024	/* workers that may join */
+#define LANDING_S		0.05	/* how often to look whether answers have begun */
 #define LOOP_QUEUE		2048	/* hand-overs a loop may be behind */
 #define WORKER_QUEUE		256
 #define DRAIN_SLACK_MS		3000	/* after --drain-timeout: then children are killed */
@@ -66,6 +71,14 @@ struct group {
 	UT_hash_handle		 hh;
 };
 
+/* A connection on its way to a loop. */
+struct flight {
+	struct flight		*prev, *next;
+	uint64_t		 number;	/* of the ADOPT message */
+	struct chan_handover	 handover;
+	int			 fd;		/* our duplicate */
+};
+
 struct child {
 	struct child		*prev, *next;
 	struct master		*master;
@@ -75,6 +88,7 @@ struct child {
 	struct board_slot	*slot;
 	struct group_key	 key;		/* loops */
 	uint64_t		 sent;		/* loops: ADOPT messages */
+	struct flight		*flights;	/* loops: those whose answer has not begun */
 	int64_t			 born_ms;
 	bool			 joined;	/* not forked by us: no SIGCHLD, not replaced */
 	bool			 ready;
@@ -101,6 +115,7 @@ struct master {
 	ev_timer		 tick;
 	ev_timer		 restart;	/* of missing workers */
 	ev_timer		 deadline;	/* of the drain */
+	ev_timer		 landing;	/* while connections are on their way */
 	ev_io			 control;
 	ev_signal		 sigchld, sigterm, sigusr1, sigint;
 };
@@ -307,14 +322,14 @@ start_workers(struct master *m)
 
 /* --- hand-overs ------------------------------------------------------------- */
 
-/* Give the connection back to a worker, which answers it politely. */
+/* Give the connection back to a worker (the one it came from, if that is known), which answers it politely. */
 static void
 refuse(struct master *m, struct child *from, const struct chan_handover *h, int fd, enum chan_reason reason)
 {
 	struct chan_refusal	 r = { *h, reason };
 	struct child		*c;
 
-	if (chan_send(&from->chan, CHAN_REFUSE, &r, &fd) == 0)
+	if (from != NULL && chan_send(&from->chan, CHAN_REFUSE, &r, &fd) == 0)
 		return;
 	DL_FOREACH(m->children, c)
 		if (c->kind == BOARD_WORKER && c != from && chan_send(&c->chan, CHAN_REFUSE, &r, &fd) == 0)
@@ -402,12 +417,44 @@ group_loop(struct master *m, const struct group_key *key, enum chan_reason *reas
 	return (g->loop);
 }
 
+/* Give up our duplicates of what the loop has begun to answer. */
+static void
+land(struct child *loop)
+{
+	int64_t		 begun = board_get(loop->slot, BOARD_begun);
+	struct flight	*f;
+
+	while ((f = loop->flights) != NULL && (int64_t)f->number <= begun) {
+		DL_DELETE(loop->flights, f);
+		fd_close(&f->fd);
+		free(f);
+	}
+}
+
 static int
 adopt(struct child *loop, const struct chan_handover *h, int *fd)
 {
-	if (chan_send(&loop->chan, CHAN_ADOPT, h, fd) == -1)
+	struct flight	*f = malloc(sizeof(*f));
+	int		 copy = fcntl(*fd, F_DUPFD_CLOEXEC, 0);
+
+	land(loop);
+	if (chan_send(&loop->chan, CHAN_ADOPT, h, fd) == -1) {
+		fd_close(&copy);
+		free(f);
 		return (-1);
+	}
 	loop->sent++;
+	if (f == NULL || copy == -1) {
+		fd_close(&copy);	/* without a net, then */
+		free(f);
+		return (0);
+	}
+	f->number = loop->sent;
+	f->handover = *h;
+	f->fd = copy;
+	DL_APPEND(loop->flights, f);
+	if (!ev_is_active(&loop->master->landing))
+		ev_timer_again(loop->master->ev, &loop->master->landing);
 	return (0);
 }
 
@@ -533,9 +580,26 @@ go_on_draining(struct master *m)
 		ev_break(m->ev, EVBREAK_ALL);
 }
 
+/* What a loop that died had not begun to answer goes to the next one. */
+static void
+rescue(struct master *m, struct flight *flights)
+{
+	struct flight *f;
+
+	while ((f = flights) != NULL) {
+		DL_DELETE(flights, f);
+		route_handover(m, NULL, &f->handover, f->fd);
+		free(f);
+	}
+}
+
 static void
 bury(struct master *m, struct child *c, int status)
 {
+	struct flight *flights;
+
+	land(c);
+	flights = c->flights;
 	log_end(c, status);
 	chan_fini(&c->chan);
 	DL_DELETE(m->children, c);
@@ -551,6 +615,7 @@ bury(struct master *m, struct child *c, int status)
 	board_release(m->board, c->slot);
 	free(c);
 	start_workers(m);
+	rescue(m, flights);
 	go_on_draining(m);
 }
 
@@ -619,6 +684,23 @@ on_tick(struct ev_loop *ev, ev_timer *w, int revents)
 			HASH_DEL(m->groups, g);
 			free(g);
 		}
+}
+
+static void
+on_landing(struct ev_loop *ev, ev_timer *w, int revents)
+{
+	struct master	*m = w->data;
+	struct child	*c;
+	bool		 flying = false;
+
+	(void)revents;
+	DL_FOREACH(m->children, c)
+		if (c->flights != NULL) {
+			land(c);
+			flying = flying || c->flights != NULL;
+		}
+	if (!flying)
+		ev_timer_stop(ev, w);
 }
 
 static void
@@ -753,7 +835,8 @@ master_main(const struct opts *o, int listen_fd, int control_fd)
 	ev_timer_init(&m->tick, on_tick, 0., 1.);
 	ev_timer_init(&m->restart, on_restart, 0., 0.);
 	ev_timer_init(&m->deadline, on_deadline, 0., 0.);
-	m->tick.data = m->restart.data = m->deadline.data = m;
+	ev_timer_init(&m->landing, on_landing, 0., LANDING_S);
+	m->tick.data = m->restart.data = m->deadline.data = m->landing.data = m;
 	ev_timer_start(m->ev, &m->tick);
 	log_info("serving %s with %ld workers; at most %ld groups and %ld streams",
 	    o->listen != NULL ? o->listen : listen_fd != -1 ? "on descriptor 0" : "workers that join",
