@@ -66,6 +66,7 @@ struct viewer {
 	int64_t			 pass_seat;	/* and where it goes on */
 	uint64_t		 pass_at;	/* version of the seats when it began; 0: no part yet */
 	int64_t			 progress_ms;	/* monotonic: last time it took bytes */
+	int64_t			 behind_ms;	/* monotonic: since when something is pending; 0: nothing is */
 	int			 fd;
 	uint16_t		 request_id;
 	uint8_t			 state;		/* enum viewer_state */
@@ -294,8 +295,10 @@ viewer_push(struct viewer *v)
 				viewer_end(v);
 			} else if (v->state == VIEWER_ENDING)
 				viewer_end(v);
-			else
+			else {
+				v->behind_ms = 0;
 				viewer_watch(v, EV_READ);
+			}
 			return;
 		}
 		n = send(v->fd, v->pending->bytes + v->offset, v->pending->len - v->offset,
@@ -316,6 +319,8 @@ viewer_push(struct viewer *v)
 			viewer_sent_all(v);
 	}
 	v->slow = true;
+	if (v->behind_ms == 0)
+		v->behind_ms = mono_ms();
 	viewer_watch(v, EV_READ | EV_WRITE);
 }
 
@@ -544,13 +549,17 @@ on_sweep(struct ev_loop *ev, ev_timer *w, int revents)
 {
 	struct fanout	*f = w->data;
 	struct viewer	*v, *next;
-	int64_t		 now = mono_ms();
+	int64_t		 now = mono_ms(), behind = 0, lag_ms = 0;
 
 	(void)ev;
 	(void)revents;
 	DL_FOREACH_SAFE(f->live, v, next) {
 		int64_t silent_ms = now - v->progress_ms;
 
+		if (v->behind_ms != 0) {
+			behind++;
+			lag_ms = now - v->behind_ms > lag_ms ? now - v->behind_ms : lag_ms;
+		}
 		if (v->pending != NULL && silent_ms < f->opts->stall_timeout_ms) {
 			/* a unix socket is reported writable only when three quarters of it are free; there may be room before */
 			if (silent_ms >= f->opts->stall_timeout_ms / 4)
@@ -564,6 +573,8 @@ on_sweep(struct ev_loop *ev, ev_timer *w, int revents)
 			viewer_push(v);
 		}
 	}
+	board_set(f->slot, BOARD_behind, behind);
+	board_set(f->slot, BOARD_lag_ms, lag_ms);
 	flush_counters(f);
 }
 

@@ -190,10 +190,11 @@ group_row(struct buf *b, const struct board_slot *s, int64_t most_viewers)
 	bool	stale = board_get(s, BOARD_stale) != 0, watched = viewers > 0;
 
 	buf_printf(b, "<tr><td>match %lld, block %lld</td><td><meter min=\"0\" max=\"%lld\" value=\"%lld\">%lld</meter></td>"
-	    "<td>%lld</td><td>%lld</td><td>%lld</td><td>%lld</td>", (long long)s->match_id, (long long)s->block_id,
+	    "<td>%lld</td><td>%lld</td><td>%lld</td><td>%lld</td><td>%lld</td><td>%.1f s</td>", (long long)s->match_id, (long long)s->block_id,
 	    (long long)(most_viewers > 0 ? most_viewers : 1), (long long)viewers, (long long)viewers,
 	    (long long)viewers, (long long)board_get(s, BOARD_seats), (long long)board_get(s, BOARD_version),
-	    (long long)board_get(s, BOARD_polls));
+	    (long long)board_get(s, BOARD_polls), (long long)board_get(s, BOARD_behind),
+	    (double)board_get(s, BOARD_lag_ms) / 1000);
 	if (!watched && !stale)
 		buf_puts(b, "<td>resting</td></tr>");
 	else
@@ -229,11 +230,11 @@ action_status(struct request *rq)
 	tile(&b, "database losses", board_total(board, BOARD_database_losses));
 	tile(&b, "crashes", board_total(board, BOARD_loop_crashes) + board_total(board, BOARD_worker_restarts));
 	buf_puts(&b, "</dl><table><thead><tr><th>group</th><th></th><th>viewers</th><th>seats</th><th>version</th>"
-	    "<th>polls</th><th>last good poll</th></tr></thead><tbody>");
+	    "<th>polls</th><th>slow viewers</th><th>slowest behind</th><th>last good poll</th></tr></thead><tbody>");
 	for (i = 0; i < board->nslots; i++)
 		if (is_group(&board->slot[i]))
 			group_row(&b, &board->slot[i], most);
-	buf_puts(&b, groups == 0 ? "<tr><td colspan=\"7\">No block is watched at the moment.</td></tr>" : "");
+	buf_puts(&b, groups == 0 ? "<tr><td colspan=\"9\">No block is watched at the moment.</td></tr>" : "");
 	buf_puts(&b, "</tbody></table></body></html>\n");
 	answer_page(rq, "text/html; charset=utf-8", &b);
 }
