@@ -65,6 +65,10 @@ struct chan_welcome {
 	uint32_t	slot;		/* its number */
 };
 
+struct chan_lost {
+	uint64_t	number;		/* of the ADOPT message, from 1 */
+};
+
 struct chan_leaving {
 	uint64_t	adopted;	/* ADOPT messages received since birth */
 };
@@ -85,6 +89,7 @@ union chan_payload {
 	struct chan_handover	handover;
 	struct chan_refusal	refusal;
 	struct chan_welcome	welcome;
+	struct chan_lost	lost;
 	struct chan_leaving	leaving;
 	struct chan_drain	drain;
 };

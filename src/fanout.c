@@ -459,20 +459,19 @@ fanout_serve_waiting(struct fanout *f)
 	flush_counters(f);
 }
 
-void
+int
 fanout_attach(struct fanout *f, const struct chan_handover *h, int fd, uint64_t number)
 {
 	struct viewer *v;
 
+	if ((v = calloc(1, sizeof(*v))) == NULL || (v->handover = malloc(sizeof(*h))) == NULL) {
+		free(v);
+		fd_close(&fd);
+		return (-1);
+	}
 	f->number = number;
 	if (f->draining || can_serve(f))
 		begin_all(f);
-	if ((v = calloc(1, sizeof(*v))) == NULL || (v->handover = malloc(sizeof(*h))) == NULL) {
-		log_warn("viewer: not adopted");
-		free(v);
-		fd_close(&fd);
-		return;
-	}
 	*v->handover = *h;
 	v->fanout = f;
 	v->fd = fd;
@@ -498,6 +497,7 @@ fanout_attach(struct fanout *f, const struct chan_handover *h, int fd, uint64_t 
 			ev_timer_again(f->ev, &f->wait_timer);
 	}
 	flush_counters(f);
+	return (0);
 }
 
 /* --- all viewers ---------------------------------------------------------- */

@@ -236,12 +236,25 @@ group_rescue(struct master *m, struct flight *flights)
 }
 
 void
+group_lost(struct master *m, struct child *loop, uint64_t number)
+{
+	struct flight *f;
+
+	DL_SEARCH_SCALAR(loop->flights, f, number, number);
+	if (f == NULL)
+		return;
+	DL_DELETE(loop->flights, f);
+	refuse(m, NULL, &f->handover, f->fd, CHAN_R_OVERLOAD);
+	free(f);
+}
+
+void
 group_expire(struct master *m, int64_t now)
 {
 	struct group *g, *next;
 
 	HASH_ITER(hh, m->groups, g, next)
-		if (g->loop == NULL && now > g->backoff.until_ms + BACKOFF_LAST_MS) {
+		if (g->loop == NULL && now - BACKOFF_LAST_MS > g->backoff.until_ms) {
 			HASH_DEL(m->groups, g);
 			free(g);
 		}

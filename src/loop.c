@@ -102,23 +102,32 @@ on_linger(struct ev_loop *ev, ev_timer *w, int revents)
 		log_warn("leaving: not told to the master");
 }
 
+/* The master has a duplicate, and lets a worker refuse it politely. */
+static void
+report_lost(struct loop *lp)
+{
+	struct chan_lost lost = { lp->adopted };
+
+	log_warnx("viewer: not adopted: out of descriptors or memory; raise the limit of open files (RLIMIT_NOFILE)");
+	if (chan_send(&lp->master, CHAN_LOST, &lost, NULL) == -1)
+		log_warn("viewer: lost: not told to the master");
+	if (fanout_count(lp->fanout) == 0)
+		on_idle(lp);
+}
+
 /* Adopt a connection: from here its descriptor is the fanout's. */
 static void
 adopt(struct loop *lp, const struct chan_handover *h, int fd)
 {
 	lp->adopted++;
-	if (fd == -1) {
-		log_warnx("viewer: not adopted: out of descriptors; raise the limit of open files (RLIMIT_NOFILE)");
-		board_add(lp->in->slot, BOARD_adopted, 1);
-		if (fanout_count(lp->fanout) == 0)
-			on_idle(lp);
-		return;
-	}
 	ev_timer_stop(lp->ev, &lp->linger);
-	lp->polls_left = h->kind == CHAN_SNAPSHOT ? SNAPSHOT_WATCH_POLLS : 0;
-	if (!lp->draining)
-		feed_resume(lp->feed);
-	fanout_attach(lp->fanout, h, fd, lp->adopted);
+	if (fd != -1) {
+		lp->polls_left = h->kind == CHAN_SNAPSHOT ? SNAPSHOT_WATCH_POLLS : 0;
+		if (!lp->draining)
+			feed_resume(lp->feed);
+	}
+	if (fd == -1 || fanout_attach(lp->fanout, h, fd, lp->adopted) == -1)
+		report_lost(lp);
 	board_add(lp->in->slot, BOARD_adopted, 1);	/* after the connection shows on the board: the master relies on it */
 }
 

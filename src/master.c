@@ -122,6 +122,9 @@ on_message(struct chan *ch, enum chan_type type, const union chan_payload *p, in
 		else
 			group_handover(m, c, &p->handover, fd);
 		break;
+	case CHAN_LOST:
+		group_lost(m, c, p->lost.number);
+		break;
 	case CHAN_LEAVING:
 		if (p->leaving.adopted == c->sent && !c->expected)
 			group_let_go(c);
@@ -409,6 +412,7 @@ master_main(const struct opts *o, int listen_fd, int control_fd)
 
 	listener_close(&m->listen_fd, o->listen);
 	listener_close(&m->control_fd, o->control);
+	group_expire(m, INT64_MAX);
 	log_info("ended");
 	ev_loop_destroy(m->ev);
 	return (0);

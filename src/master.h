@@ -110,6 +110,7 @@ void	group_let_go(struct child *loop);			/* answer its LEAVING, or make room */
 void	group_crashed(struct master *m, struct child *loop);	/* its next loop may have to wait */
 bool	group_land(struct child *loop);	/* give up duplicates of what it has begun to answer; true: some are left */
 void	group_rescue(struct master *m, struct flight *flights);	/* of a loop that died: to the next one.  Frees them */
+void	group_lost(struct master *m, struct child *loop, uint64_t number);	/* it could not take that ADOPT: refuse it */
 void	group_expire(struct master *m, int64_t now);		/* forget groups that crashed and were not asked for again */
 
 #endif
