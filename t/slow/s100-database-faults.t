@@ -100,6 +100,8 @@ package Proxy {
 				} elsif ($dead{$fh}) {
 					$set->remove($fh);
 					push @kept, $fh;
+				} elsif (!$peer{$fh}) {
+					next;		# closed with its peer, a moment ago
 				} elsif (!sysread $fh, my $bytes, 65536) {
 					my $other = delete $peer{$fh};
 					delete $peer{$other};
