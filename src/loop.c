@@ -30,6 +30,7 @@
 
 #define SNAPSHOT_WATCH_POLLS	3	/* polls after the last snapshot request: its client is likely to ask again */
 #define ALIVE_S			1.0
+#define TRIM_TURNS		10	/* of alive: how often memory is given back */
 
 struct loop {
 	const struct inherit	*in;
@@ -43,6 +44,7 @@ struct loop {
 	int			 polls_left;	/* without viewers: until the feed pauses */
 	ev_timer		 linger;
 	ev_timer		 alive;
+	unsigned		 turns;		/* of alive */
 	ev_signal		 quit;
 };
 
@@ -170,27 +172,6 @@ on_master_gone(struct chan *c, const char *why)
 	ev_break(lp->ev, EVBREAK_ALL);
 }
 
-static void
-on_alive(struct ev_loop *ev, ev_timer *w, int revents)
-{
-	struct loop *lp = w->data;
-
-	(void)ev;
-	(void)revents;
-	board_set(lp->in->slot, BOARD_alive_mono_ms, mono_ms());
-}
-
-static void
-on_quit(struct ev_loop *ev, ev_signal *w, int revents)
-{
-	struct loop *lp = w->data;
-
-	(void)ev;
-	(void)revents;
-	drain(lp, 0);
-	ev_break(lp->ev, EVBREAK_ALL);
-}
-
 /*
  * Frames and query results come and go each second, in sizes up to megabytes,
  * among viewers that stay for hours.  Large ones get mappings of their own, so
@@ -203,6 +184,38 @@ tune_malloc(void)
 	mallopt(M_MMAP_THRESHOLD, 32 * 1024);
 	mallopt(M_TRIM_THRESHOLD, 128 * 1024);
 #endif
+}
+
+/* And what is free between what stays goes back to the system (malloc_trim(3)). */
+static void
+trim_malloc(void)
+{
+#ifdef __GLIBC__
+	malloc_trim(0);
+#endif
+}
+
+static void
+on_alive(struct ev_loop *ev, ev_timer *w, int revents)
+{
+	struct loop *lp = w->data;
+
+	(void)ev;
+	(void)revents;
+	board_set(lp->in->slot, BOARD_alive_mono_ms, mono_ms());
+	if (++lp->turns % TRIM_TURNS == 0)
+		trim_malloc();
+}
+
+static void
+on_quit(struct ev_loop *ev, ev_signal *w, int revents)
+{
+	struct loop *lp = w->data;
+
+	(void)ev;
+	(void)revents;
+	drain(lp, 0);
+	ev_break(lp->ev, EVBREAK_ALL);
 }
 
 static uint32_t
