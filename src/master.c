@@ -39,6 +39,7 @@
 #define SPARE_SLOTS		32	/* loops on their way out */
 #define JOINED_SLOTS		1024	/* workers that may join */
 #define LANDING_S		0.05	/* how often to look whether answers have begun */
+#define HOLD_S			0.1	/* from accepting nothing to draining, on a given socket */
 #define DRAIN_SLACK_MS		3000	/* after --drain-timeout: then children are killed */
 
 static void	start_workers(struct master *m);
@@ -292,6 +293,7 @@ drain(struct master *m, int64_t spread_ms)
 	struct chan_drain	 d = { spread_ms };
 	struct child		*c;
 
+	ev_timer_stop(m->ev, &m->hold);
 	log_info("draining: streams end over %.1f s", (double)spread_ms / 1000);
 	notify("STOPPING=1");
 	m->draining = true;
@@ -311,6 +313,31 @@ drain(struct master *m, int64_t spread_ms)
 }
 
 static void
+on_hold_over(struct ev_loop *ev, ev_timer *w, int revents)
+{
+	struct master *m = w->data;
+
+	(void)ev;
+	(void)revents;
+	drain(m, m->opts->drain_timeout_ms);
+}
+
+/* On a given socket: workers accept no more; a moment later, when what they had accepted is through, drain. */
+static void
+stop_accepting(struct master *m)
+{
+	struct chan_drain	 d = { m->opts->drain_timeout_ms };
+	struct child		*c;
+
+	DL_FOREACH(m->children, c)
+		if (c->kind == BOARD_WORKER)
+			(void)chan_send(&c->chan, CHAN_DRAIN, &d, NULL);
+	ev_now_update(m->ev);
+	ev_timer_set(&m->hold, HOLD_S, 0.);
+	ev_timer_start(m->ev, &m->hold);
+}
+
+static void
 on_end_signal(struct ev_loop *ev, ev_signal *w, int revents)
 {
 	struct master *m = w->data;
@@ -318,7 +345,12 @@ on_end_signal(struct ev_loop *ev, ev_signal *w, int revents)
 	(void)ev;
 	(void)revents;
 	/* a second signal means: now */
-	drain(m, w->signum == SIGINT || m->draining ? 0 : m->opts->drain_timeout_ms);
+	if (w->signum == SIGINT || m->draining || ev_is_active(&m->hold))
+		drain(m, 0);
+	else if (m->opts->listen == NULL && m->listen_fd != -1)
+		stop_accepting(m);
+	else
+		drain(m, m->opts->drain_timeout_ms);
 }
 
 /* A worker joins: it gets a slot and the scoreboard, and is a child from now on but for its death. */
@@ -394,6 +426,8 @@ master_main(const struct opts *o, int listen_fd, int control_fd)
 	ev_timer_init(&m->tick, on_tick, 0., 1.);
 	ev_timer_init(&m->restart, on_restart, 0., 0.);
 	ev_timer_init(&m->deadline, on_deadline, 0., 0.);
+	ev_timer_init(&m->hold, on_hold_over, 0., 0.);
+	m->hold.data = m;
 	ev_timer_init(&m->landing, on_landing, 0., LANDING_S);
 	m->tick.data = m->restart.data = m->deadline.data = m->landing.data = m;
 	ev_timer_start(m->ev, &m->tick);

@@ -90,6 +90,7 @@ struct master {
 	ev_timer		 tick;
 	ev_timer		 restart;	/* of missing workers */
 	ev_timer		 deadline;	/* of the drain */
+	ev_timer		 hold;		/* before it, on a given socket: what was accepted comes through */
 	ev_timer		 landing;	/* while connections are on their way */
 	ev_io			 control;
 	ev_signal		 sigchld, sigterm, sigusr1, sigint;

@@ -325,14 +325,16 @@ on_message(struct chan *c, enum chan_type type, const union chan_payload *p, int
 			answer_refused(w, &p->refusal, fd);
 		break;
 	case CHAN_DRAIN:
-		w->draining = true;
 		/*
 		 * A socket that was given to us is held by somebody who starts our
-		 * successor: what waits there is for it.  On our own, whoever comes
-		 * is told politely to come later .
+		 * successor: what waits there is for it, and what was accepted
+		 * already is served.  On our own, whoever comes is told politely to
+		 * come later (SPEC 1).
 		 */
 		if (w->in->opts->listen == NULL && w->in->opts->join == NULL)
 			intake_stop(w->intake);
+		else
+			w->draining = true;
 		break;
 	case CHAN_STOP:
 		stop(w);
