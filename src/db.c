@@ -452,7 +452,7 @@ on_kick(struct ev_loop *ev, ev_timer *w, int revents)
 
 	(void)ev;
 	(void)revents;
-	if (db_is_lost(db) && !db_is_up(db))
+	if (db->lost && !db_is_up(db))
 		DL_FOREACH_SAFE(db->queue, q, next)
 			if (q->flags & DB_FAIL_FAST)
 				answer(q, NULL, "the database is away", "");
@@ -572,10 +572,4 @@ unsigned
 db_generation(const struct db *db)
 {
 	return (db->generation);
-}
-
-bool
-db_is_lost(const struct db *db)
-{
-	return (db->lost);
 }

@@ -67,6 +67,5 @@ void		 db_submit(struct db *db, struct db_query *q);	/* done is never called fro
 void		 db_cancel(struct db_query *q);	/* forget it; NULL db is fine.  In flight: its answer is read and dropped */
 bool		 db_is_up(const struct db *db);
 unsigned	 db_generation(const struct db *db);	/* connections so far: another number is another server session */
-bool		 db_is_lost(const struct db *db);	/* it was lost, and no connection has proved itself since */
 
 #endif

@@ -26,6 +26,26 @@ group_find(struct master *m, const struct group_key *key)
 	return (g);
 }
 
+/* NULL: ENOMEM. */
+static struct group *
+group_get(struct master *m, const struct group_key *key)
+{
+	struct group *g = group_find(m, key);
+
+	if (g != NULL || (g = calloc(1, sizeof(*g))) == NULL)
+		return (g);
+	g->key = *key;
+	HASH_ADD(hh, m->groups, key, sizeof(g->key), g);
+	return (g);
+}
+
+static void
+group_forget(struct master *m, struct group *g)
+{
+	HASH_DEL(m->groups, g);
+	free(g);
+}
+
 /* The group has no loop any more.  Forgotten unless it has to back off. */
 void
 group_detach(struct master *m, struct child *c)
@@ -36,10 +56,8 @@ group_detach(struct master *m, struct child *c)
 		g->loop = NULL;
 		atomic_store_explicit(&c->slot->live, 0, memory_order_release);
 	}
-	if (g != NULL && g->loop == NULL && g->backoff.deaths == 0) {
-		HASH_DEL(m->groups, g);
-		free(g);
-	}
+	if (g != NULL && g->loop == NULL && g->backoff.deaths == 0)
+		group_forget(m, g);
 }
 
 /* Give the connection back to a worker (the one it came from, if that is known), which answers it politely. */
@@ -118,17 +136,11 @@ group_loop(struct master *m, const struct group_key *key, enum chan_reason *reas
 	if (!make_room(m))
 		return (NULL);
 	*reason_r = CHAN_R_OVERLOAD;
-	if (g == NULL) {
-		if ((g = calloc(1, sizeof(*g))) == NULL)
-			return (NULL);
-		g->key = *key;
-		HASH_ADD(hh, m->groups, key, sizeof(g->key), g);
-	}
+	if ((g = group_get(m, key)) == NULL)
+		return (NULL);
 	if ((g->loop = child_spawn(m, BOARD_LOOP, key)) == NULL) {
-		if (g->backoff.deaths == 0) {
-			HASH_DEL(m->groups, g);
-			free(g);
-		}
+		if (g->backoff.deaths == 0)
+			group_forget(m, g);
 		return (NULL);
 	}
 	atomic_store_explicit(&g->loop->slot->live, 1, memory_order_release);
@@ -213,12 +225,8 @@ group_crashed(struct master *m, struct child *c)
 
 	board_add(m->slot, BOARD_loop_crashes, 1);
 	group_detach(m, c);
-	if ((g = group_find(m, &c->key)) == NULL) {
-		if ((g = calloc(1, sizeof(*g))) == NULL)
-			return;
-		g->key = c->key;
-		HASH_ADD(hh, m->groups, key, sizeof(g->key), g);
-	}
+	if ((g = group_get(m, &c->key)) == NULL)
+		return;
 	backoff_grow(&g->backoff, mono_ms() - c->born_ms, 1);
 }
 
@@ -254,8 +262,6 @@ group_expire(struct master *m, int64_t now)
 	struct group *g, *next;
 
 	HASH_ITER(hh, m->groups, g, next)
-		if (g->loop == NULL && now - BACKOFF_LAST_MS > g->backoff.until_ms) {
-			HASH_DEL(m->groups, g);
-			free(g);
-		}
+		if (g->loop == NULL && now - BACKOFF_LAST_MS > g->backoff.until_ms)
+			group_forget(m, g);
 }
