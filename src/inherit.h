@@ -9,6 +9,7 @@
 #ifndef INHERIT_H
 #define INHERIT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct board;
@@ -23,6 +24,7 @@ struct inherit {
 	int			 listen_fd;	/* workers: shared, non-blocking; loops: -1 */
 	int64_t			 match_id;	/* loops: the group */
 	int64_t			 block_id;
+	bool			 alone;		/* a worker without a master: it ends with its first request */
 };
 
 /* The entries of the processes: they return the exit status and never fork. */

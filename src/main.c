@@ -72,6 +72,8 @@ main(int argc, char **argv)
 		return (check_main(&opts));
 	if (opts.join != NULL && (opts.listen != NULL || opts.control != NULL))
 		return (usage_error("--join", "a worker that joins has neither --listen nor --control"));
+	if (opts.start && opts.join == NULL)
+		return (usage_error("--start", "goes with --join"));
 	if (opts.listen != NULL)
 		listen_fd = listener_open(opts.listen, (mode_t)opts.listen_mode, error, sizeof(error));
 	else if (listener_inherited(error, sizeof(error)) == -1)

@@ -40,9 +40,11 @@
 #define JOINED_SLOTS		1024	/* workers that may join */
 #define LANDING_S		0.05	/* how often to look whether answers have begun */
 #define HOLD_S			0.1	/* from accepting nothing to draining, on a given socket */
+#define UNUSED_MS		5000	/* after --linger: a master that a worker started ends without children */
 #define DRAIN_SLACK_MS		3000	/* after --drain-timeout: then children are killed */
 
 static void	start_workers(struct master *m);
+static void	drain(struct master *m, int64_t spread_ms);
 
 /* --- workers ---------------------------------------------------------------- */
 
@@ -232,6 +234,18 @@ end_hung(struct child *c)
 		kill(c->pid, SIGKILL);
 }
 
+/* Nobody supervises a master that a worker started (--start): when nobody joins any more, it goes. */
+static void
+end_if_unused(struct master *m, int64_t now)
+{
+	if (m->children != NULL)
+		m->used_ms = now;
+	else if (m->opts->start && !m->draining && now - m->used_ms >= m->opts->linger_ms + UNUSED_MS) {
+		log_info("no worker is left, and none came for %lld s", (long long)(now - m->used_ms) / 1000);
+		drain(m, 0);
+	}
+}
+
 static void
 on_tick(struct ev_loop *ev, ev_timer *w, int revents)
 {
@@ -246,6 +260,8 @@ on_tick(struct ev_loop *ev, ev_timer *w, int revents)
 		if (child_hangs(c, now))
 			end_hung(c);
 	group_expire(m, now);
+	notify_alive();
+	end_if_unused(m, now);
 }
 
 static void
@@ -410,6 +426,7 @@ master_main(const struct opts *o, int listen_fd, int control_fd)
 	log_process("master");
 	title_set("master");
 	m->pid = getpid();
+	m->used_ms = mono_ms();
 	signal(SIGHUP, SIG_IGN);
 	signal(SIGPIPE, SIG_IGN);
 	if ((m->ev = ev_loop_new(EVFLAG_AUTO)) == NULL)

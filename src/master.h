@@ -78,6 +78,7 @@ struct master {
 	int			 control_fd;	/* where workers join; -1: nowhere */
 	int			 board_fd;	/* its memory, for them */
 	pid_t			 pid;
+	int64_t			 used_ms;	/* monotonic: when there was a child */
 	struct child		*children;
 	struct group		*groups;
 	struct backoff		 worker_backoff;

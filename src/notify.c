@@ -29,3 +29,10 @@ notify(const char *state)
 	(void)sendto(fd, state, strlen(state), MSG_NOSIGNAL, (const struct sockaddr *)&sun, len);
 	fd_close(&fd);
 }
+
+void
+notify_alive(void)
+{
+	if (getenv("WATCHDOG_USEC") != NULL)
+		notify("WATCHDOG=1");
+}

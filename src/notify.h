@@ -9,5 +9,6 @@
 #define NOTIFY_H
 
 void	notify(const char *state);	/* "READY=1", "STOPPING=1" */
+void	notify_alive(void);		/* "WATCHDOG=1", if WATCHDOG_USEC says that it is waited for; once a second is often enough */
 
 #endif

@@ -15,6 +15,7 @@ OPT(reconcile_interval_ms, "reconcile-interval", DURATION, 10000, 100, 3600000, 
 OPT(workers, "workers", NUMBER, 4, 1, 256, "N", "accepting processes")
 OPT(control, "control", STRING, NULL, 1, 107, "PATH", "also take workers that join here")
 OPT(join, "join", STRING, NULL, 1, 107, "PATH", "be one worker of the master that listens at PATH")
+OPT(start, "start", FLAG, 0, 0, 1, NULL, "with --join: start the master if there is none")
 OPT(max_groups, "max-groups", NUMBER, 64, 1, 4096, "N", "poll loops at once; each holds one database connection")
 OPT(max_streams, "max-streams", NUMBER, 10000, 1, 1000000, "N", "streams at once")
 OPT(linger_ms, "linger", DURATION, 30000, 0, 86400000, "DURATION", "how long a loop without viewers stays")

@@ -297,15 +297,6 @@ end_if_done(struct worker *w)
 		ev_break(w->ev, EVBREAK_ALL);
 }
 
-void
-worker_forget(struct worker *w, struct request *rq)
-{
-	DL_DELETE(w->requests, rq);
-	end_if_done(w);
-}
-
-/* --- life ------------------------------------------------------------------- */
-
 static void
 stop(struct worker *w)
 {
@@ -313,6 +304,17 @@ stop(struct worker *w)
 	intake_stop(w->intake);
 	end_if_done(w);
 }
+
+void
+worker_forget(struct worker *w, struct request *rq)
+{
+	DL_DELETE(w->requests, rq);
+	if (w->in->alone)
+		stop(w);	/* the web server starts another, which looks for the master again */
+	end_if_done(w);
+}
+
+/* --- life ------------------------------------------------------------------- */
 
 static void
 on_message(struct chan *c, enum chan_type type, const union chan_payload *p, int fd)
@@ -400,7 +402,7 @@ start_libfcgi(struct worker *w)
 int
 worker_main(const struct inherit *in)
 {
-	struct worker worker = { .in = in }, *w = &worker;
+	struct worker worker = { .in = in, .draining = in->alone }, *w = &worker;
 
 	log_process("worker");
 	title_set("worker");

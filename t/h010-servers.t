@@ -219,7 +219,8 @@ sub matrix {
 		my $asked = time;
 		my $h = $s->http(GET => '/healthz', {}, undef, 30)->{status} // 'nothing';
 		$timing{$server}{away} = sprintf '%s, %.1f s', $h, time - $asked;
-		like($h, qr/^50[0234]$/, "seatcast away: $timing{$server}{away}");
+		# a joined worker that finds no master serves what needs none
+		like($h, $server eq 'mod-fcgid' ? qr/^200$/ : qr/^50[0234]$/, "seatcast away: $timing{$server}{away}");
 		start_program($server);
 		ok(took($server, 'back', sub { ($s->http(GET => '/healthz')->{status} // 0) == 200 }, 15), 'it comes back');
 	}
