@@ -103,10 +103,8 @@ current_id(const struct frames *f)
 static struct payload *
 encode(struct frames *f, unsigned events)
 {
-	struct payload *p = NULL;
+	struct payload *p = payload_from(FRAMES_REQUEST_ID, &f->scratch);
 
-	if (buf_ok(&f->scratch))
-		p = payload_new(FRAMES_REQUEST_ID, f->scratch.data, f->scratch.len);
 	if (p != NULL)
 		p->events = events;
 	board_add(f->slot, BOARD_frames, 1);
@@ -274,14 +272,13 @@ struct payload *
 frames_snapshot(struct frames *f, const struct chan_handover *h)
 {
 	bool		 plain = !h->head && h->if_none_match[0] == '\0' && h->request_id == FRAMES_REQUEST_ID;
-	struct payload	*p = NULL;
+	struct payload	*p;
 
 	follow_version(f);
 	if (plain && f->snapshot != NULL)
 		return (payload_ref(f->snapshot));
 	put_snapshot(f, h);
-	if (buf_ok(&f->scratch))
-		p = payload_new(h->request_id, f->scratch.data, f->scratch.len);
+	p = payload_from(h->request_id, &f->scratch);
 	buf_reset(&f->scratch);
 	if (plain && p != NULL)
 		f->snapshot = payload_ref(p);

@@ -126,11 +126,10 @@ static void
 answer_error(struct connection *c, uint16_t request_id, int status, const char *message, const char *why)
 {
 	struct buf	 b = BUF_INIT;
-	struct payload	*p = NULL;
+	struct payload	*p;
 
 	http_error(&b, status, message, NULL, false);
-	if (buf_ok(&b))
-		p = payload_new_last(request_id, b.data, b.len);
+	p = payload_last_from(request_id, &b);
 	buf_fini(&b);
 	if (p != NULL)
 		answer_and_linger(c, p->bytes, p->len, why);

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "buf.h"
 #include "fcgi.h"
 #include "must.h"
 #include "payload.h"
@@ -54,6 +55,18 @@ payload_new_last(uint16_t request_id, const void *content, size_t len)
 		return (NULL);
 	fcgi_end(p->bytes + p->len - FCGI_END_BYTES, request_id, FCGI_STATUS_COMPLETE);
 	return (p);
+}
+
+struct payload *
+payload_from(uint16_t request_id, const struct buf *b)
+{
+	return (buf_ok(b) ? payload_new(request_id, b->data, b->len) : NULL);
+}
+
+struct payload *
+payload_last_from(uint16_t request_id, const struct buf *b)
+{
+	return (buf_ok(b) ? payload_new_last(request_id, b->data, b->len) : NULL);
 }
 
 struct payload *

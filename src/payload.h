@@ -11,6 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct buf;
+
 /* A piece of a payload that ends between two events and between two records. */
 struct payload_part {
 	size_t		end;		/* offset in bytes */
@@ -37,6 +39,9 @@ struct payload	*payload_grow(struct payload *p, uint16_t request_id, const void 
 struct payload	*payload_part_at(const struct payload *p, size_t offset, size_t *start_r, int64_t *next_r);
 /* The same records for another request id: a new payload.  NULL: ENOMEM. */
 struct payload	*payload_readdressed(const struct payload *p, uint16_t request_id);
+/* What is in b, framed; the buf stays the caller's.  NULL: ENOMEM, here or before in b. */
+struct payload	*payload_from(uint16_t request_id, const struct buf *b);
+struct payload	*payload_last_from(uint16_t request_id, const struct buf *b);	/* see payload_new_last */
 /* content (may be empty) followed by the polite end of the request.  NULL: ENOMEM. */
 struct payload	*payload_new_last(uint16_t request_id, const void *content, size_t len);
 struct payload	*payload_ref(struct payload *p);	/* one more reference: returns p */

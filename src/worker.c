@@ -202,12 +202,10 @@ static void
 answer_refused(struct worker *w, const struct chan_refusal *r, int fd)
 {
 	struct buf	 b = BUF_INIT;
-	struct payload	*p = NULL;
+	struct payload	*p;
 
 	refuse_answer(&b, w->in->slot, (enum chan_reason)r->reason, r->handover.sse, r->handover.head);
-	if (buf_ok(&b))
-		p = payload_new_last(r->handover.request_id, b.data, b.len);
-	if (p != NULL)
+	if ((p = payload_last_from(r->handover.request_id, &b)) != NULL)
 		(void)send(fd, p->bytes, p->len, MSG_DONTWAIT | MSG_NOSIGNAL);
 	payload_unref(&p);
 	buf_fini(&b);
