@@ -8,13 +8,16 @@
 #include <sys/stat.h>
 
 #include <errno.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "board.h"
 #include "fd.h"
 #include "must.h"
 
-const unsigned board_bucket_ms[BOARD_BUCKETS - 1] = { 1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500 };
+const unsigned board_bucket_ms[BOARD_BUCKETS - 1] = {
+	1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 1100, 2500, 5000
+};
 
 enum { GAUGE, COUNTER };
 static const struct {
@@ -97,15 +100,23 @@ board_claim(struct board *b, enum board_kind kind, int64_t match_id, int64_t blo
 	s = &b->slot[i];
 	for (v = 0; v < BOARD__MAX; v++)
 		s->value[v] = 0;
-	for (v = 0; v < BOARD_BUCKETS; v++)
-		s->bucket[v] = 0;
-	s->poll_us = 0;
+	memset((void *)s->histogram, 0, sizeof(s->histogram));
 	s->pid = 0;
 	s->live = 0;
 	s->match_id = match_id;
 	s->block_id = block_id;
 	atomic_store_explicit(&s->kind, kind, memory_order_release);
 	return (s);
+}
+
+static void
+add_durations(struct board_durations *to, const struct board_durations *d)
+{
+	size_t i;
+
+	for (i = 0; i < BOARD_BUCKETS; i++)
+		to->bucket[i] += d->bucket[i];
+	to->us += d->us;
 }
 
 void
@@ -119,9 +130,8 @@ board_release(struct board *b, struct board_slot *s)
 			b->retired.value[v] += s->value[v];
 		s->value[v] = 0;
 	}
-	for (v = 0; v < BOARD_BUCKETS; v++)
-		b->retired.bucket[v] += s->bucket[v];
-	b->retired.poll_us += s->poll_us;
+	for (v = 0; v < BOARD_HISTOGRAMS; v++)
+		add_durations(&b->retired.histogram[v], &s->histogram[v]);
 	atomic_store_explicit(&s->kind, BOARD_FREE, memory_order_release);
 }
 
@@ -144,14 +154,26 @@ board_get(const struct board_slot *s, enum board_value v)
 }
 
 void
-board_observe_poll(struct board_slot *s, int64_t us)
+board_observe(struct board_slot *s, enum board_histogram h, int64_t us)
 {
 	size_t i;
 
 	for (i = 0; i < BOARD_BUCKETS - 1 && us > (int64_t)board_bucket_ms[i] * 1000; i++)
 		;
-	atomic_fetch_add_explicit(&s->bucket[i], 1, memory_order_relaxed);
-	atomic_fetch_add_explicit(&s->poll_us, us, memory_order_relaxed);
+	atomic_fetch_add_explicit(&s->histogram[h].bucket[i], 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&s->histogram[h].us, us, memory_order_relaxed);
+}
+
+void
+board_total_durations(const struct board *b, enum board_histogram h, struct board_durations *sum_r)
+{
+	size_t i;
+
+	memset((void *)sum_r, 0, sizeof(*sum_r));
+	add_durations(sum_r, &b->retired.histogram[h]);
+	for (i = 0; i < b->nslots; i++)
+		if (b->slot[i].kind != BOARD_FREE)
+			add_durations(sum_r, &b->slot[i].histogram[h]);
 }
 
 int64_t

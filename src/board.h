@@ -26,9 +26,19 @@ enum board_value {
 	BOARD__MAX
 };
 
-/* The poll's duration: bucket i counts polls of at most board_bucket_ms[i]; the last one has no bound. */
-#define BOARD_BUCKETS	12
+/* Durations: bucket i counts those of at most board_bucket_ms[i]; the last one has no bound. */
+enum board_histogram {
+	BOARD_POLL,		/* of good polls, from sending the query to its answer */
+	BOARD_DELAY,		/* from a change to its sending, at most: see feed.c */
+	BOARD_HISTOGRAMS
+};
+#define BOARD_BUCKETS	14
 extern const unsigned board_bucket_ms[BOARD_BUCKETS - 1];
+
+struct board_durations {
+	_Atomic int64_t		 bucket[BOARD_BUCKETS];
+	_Atomic int64_t		 us;		/* sum of all */
+};
 
 struct board_slot {
 	_Atomic int		 kind;		/* enum board_kind; set last on claim, first on release */
@@ -38,8 +48,7 @@ struct board_slot {
 	_Atomic int64_t		 block_id;
 	_Atomic int64_t		 born_ms;	/* monotonic */
 	_Atomic int64_t		 value[BOARD__MAX];
-	_Atomic int64_t		 bucket[BOARD_BUCKETS];
-	_Atomic int64_t		 poll_us;	/* sum of all polls */
+	struct board_durations	 histogram[BOARD_HISTOGRAMS];
 };
 
 struct board {
@@ -63,9 +72,10 @@ void		 board_release(struct board *b, struct board_slot *s);
 void		 board_add(struct board_slot *s, enum board_value v, int64_t n);
 void		 board_set(struct board_slot *s, enum board_value v, int64_t n);
 int64_t		 board_get(const struct board_slot *s, enum board_value v);
-void		 board_observe_poll(struct board_slot *s, int64_t us);
+void		 board_observe(struct board_slot *s, enum board_histogram h, int64_t us);
 
 int64_t		 board_total(const struct board *b, enum board_value v);	/* over all slots and the retired */
+void		 board_total_durations(const struct board *b, enum board_histogram h, struct board_durations *sum_r);
 bool		 board_group_live(const struct board *b, int64_t match_id, int64_t block_id);
 
 const char	*board_name(enum board_value v);	/* "late_seats" */

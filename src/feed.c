@@ -63,6 +63,7 @@ struct feed {
 	int			 asked;		/* parts of the query in flight, as bits */
 	unsigned		 generation;	/* of the connection of the last good poll */
 	int64_t			 reconcile_ms;	/* monotonic: when the next one is due */
+	int64_t			 asked_us;	/* monotonic: when the last good poll went out; 0: none since resume */
 	int64_t			 as_of_ms;	/* database time … */
 	int64_t			 as_of_mono_us;	/* … at this monotonic time */
 	int64_t			 expiry_mono_ms;	/* when holds were ended last, monotonic */
@@ -315,7 +316,7 @@ poll_good(struct feed *f, const struct db_answer *a)
 	f->generation = db_generation(f->db);
 	f->current = true;
 	board_add(f->slot, BOARD_polls, 1);
-	board_observe_poll(f->slot, a->received_us - a->sent_us);
+	board_observe(f->slot, BOARD_POLL, a->received_us - a->sent_us);
 	board_set(f->slot, BOARD_last_poll_ms, f->as_of_ms);
 	board_set(f->slot, BOARD_last_poll_mono_ms, a->received_us / 1000);
 	if (f->asked & (1 << PART_SNAPSHOT)) {
@@ -329,6 +330,7 @@ on_poll(struct db_query *q, const struct db_answer *a)
 {
 	struct feed	*f = q->arg;
 	uint64_t	 before = seat_version(f->seats);
+	int64_t		 asked_us = f->asked_us;
 	const char	*wrong;
 
 	if (a->result == NULL) {
@@ -349,8 +351,16 @@ on_poll(struct db_query *q, const struct db_answer *a)
 	schedule_expiry(f);
 	if (f->running)
 		watch_staleness(f);
-	if (seat_version(f->seats) != before)
+	f->asked_us = a->sent_us;
+	if (seat_version(f->seats) != before) {
 		f->cb.on_change(f->arg);
+		/*
+		 * What this poll brought was not visible yet when the one before
+		 * was asked: nobody has waited for longer than since then.
+		 */
+		if (asked_us != 0)
+			board_observe(f->slot, BOARD_DELAY, mono_us() - asked_us);
+	}
 	set_stale(f, false);
 	f->cb.on_poll(f->arg);
 }
@@ -485,6 +495,7 @@ feed_pause(struct feed *f)
 {
 	f->running = false;
 	f->current = false;
+	f->asked_us = 0;
 	ev_timer_stop(f->ev, &f->tick);
 	ev_timer_stop(f->ev, &f->stale_timer);
 }

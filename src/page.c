@@ -96,26 +96,21 @@ poll_ages(struct buf *b, const struct board *board)
 }
 
 static void
-poll_histogram(struct buf *b, const struct board *board)
+histogram(struct buf *b, const char *name, const struct board *board, enum board_histogram h, const char *text)
 {
-	int64_t	sum = 0, us = board->retired.poll_us;
-	size_t	i, k;
+	struct board_durations	 d;
+	int64_t			 sum = 0;
+	size_t			 i;
 
-	for (i = 0; i < board->nslots; i++)
-		if (is_group(&board->slot[i]))
-			us += board->slot[i].poll_us;
-	describe(b, "poll_seconds", "", "histogram", "Duration of good polls, from sending the query to its answer.");
-	for (k = 0; k < BOARD_BUCKETS; k++) {
-		sum += board->retired.bucket[k];
-		for (i = 0; i < board->nslots; i++)
-			if (is_group(&board->slot[i]))
-				sum += board->slot[i].bucket[k];
-		if (k < BOARD_BUCKETS - 1)
-			buf_printf(b, "seatcast_poll_seconds_bucket{le=\"%g\"} %lld\n",
-			    board_bucket_ms[k] / 1000., (long long)sum);
+	board_total_durations(board, h, &d);
+	describe(b, name, "", "histogram", text);
+	for (i = 0; i < BOARD_BUCKETS - 1; i++) {
+		sum += d.bucket[i];
+		buf_printf(b, "seatcast_%s_bucket{le=\"%g\"} %lld\n", name, board_bucket_ms[i] / 1000., (long long)sum);
 	}
-	buf_printf(b, "seatcast_poll_seconds_bucket{le=\"+Inf\"} %lld\nseatcast_poll_seconds_sum %.6f\n"
-	    "seatcast_poll_seconds_count %lld\n", (long long)sum, (double)us / 1e6, (long long)sum);
+	sum += d.bucket[i];
+	buf_printf(b, "seatcast_%s_bucket{le=\"+Inf\"} %lld\nseatcast_%s_sum %.6f\nseatcast_%s_count %lld\n",
+	    name, (long long)sum, name, (double)d.us / 1e6, name, (long long)sum);
 }
 
 static size_t
@@ -154,7 +149,8 @@ action_metrics(struct request *rq)
 			group_gauge(&b, board, (enum board_value)v);
 	}
 	poll_ages(&b, board);
-	poll_histogram(&b, board);
+	histogram(&b, "poll_seconds", board, BOARD_POLL, "Duration of good polls, from sending the query to its answer.");
+	histogram(&b, "delay_seconds", board, BOARD_DELAY, "From a change to its sending to the last viewer, at most.");
 	answer_page(rq, "text/plain; version=0.0.4; charset=utf-8", &b);
 }
 

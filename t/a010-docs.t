@@ -34,7 +34,7 @@ ok(keys %counter > 10, 'board_tbl.h has counters');
 # Monotonic times mean nothing outside the machine: /metrics has ages made from them instead.
 my %exported = map { ('seatcast_' . $_ . ($counter{$_} eq 'COUNTER' ? '_total' : '') => 1) } grep { !/_mono_ms\z/ } keys %counter;
 is(join(' ', grep { $manual !~ /\b$_\b/ } sort keys %exported), '', 'every counter is in the manual');
-my %made = map { $_ => 1 } slurp("$src/src/page.c") =~ /\bdescribe\(&?b, "(\w+)"/g;	# what /metrics computes
+my %made = map { $_ => 1 } slurp("$src/src/page.c") =~ /\b(?:describe|histogram)\(&?b, "(\w+)"/g;	# what /metrics computes
 is(join(' ', grep { !$exported{$_} && !$made{s/\Aseatcast_//r} } sort $manual =~ /^\.It\b.*?\b(seatcast_\w+)/mg), '',
 	'every counter of the manual is in /metrics');
 

@@ -52,18 +52,25 @@ START_TEST(a_full_board_gives_no_slot)
 }
 END_TEST
 
-START_TEST(a_poll_falls_into_the_first_bucket_that_holds_it)
+START_TEST(a_duration_falls_into_the_first_bucket_that_holds_it)
 {
 	struct board		*b = board_new(1, NULL);
 	struct board_slot	*s = board_claim(b, BOARD_LOOP, 1, 1);
+	struct board_durations	 sum;
 
-	board_observe_poll(s, 1000);		/* 1 ms: the bound belongs to the bucket */
-	board_observe_poll(s, 1001);
-	board_observe_poll(s, 60000000);
-	ck_assert_int_eq(s->bucket[0], 1);
-	ck_assert_int_eq(s->bucket[1], 1);
-	ck_assert_int_eq(s->bucket[BOARD_BUCKETS - 1], 1);
-	ck_assert_int_eq(s->poll_us, 60002001);
+	board_observe(s, BOARD_POLL, 1000);		/* 1 ms: the bound belongs to the bucket */
+	board_observe(s, BOARD_POLL, 1001);
+	board_observe(s, BOARD_POLL, 60000000);
+	board_observe(s, BOARD_DELAY, 1);
+	board_release(b, s);			/* its durations stay in the totals */
+	s = board_claim(b, BOARD_LOOP, 1, 1);
+	board_observe(s, BOARD_POLL, 1);
+	board_total_durations(b, BOARD_POLL, &sum);
+	ck_assert_int_eq(sum.bucket[0], 2);
+	ck_assert_int_eq(sum.bucket[1], 1);
+	ck_assert_int_eq(sum.bucket[BOARD_BUCKETS - 1], 1);
+	ck_assert_int_eq(sum.us, 60002002);
+	ck_assert_int_eq(s->histogram[BOARD_DELAY].us, 0);
 }
 END_TEST
 
@@ -104,7 +111,7 @@ main(void)
 	tcase_add_test(tc, a_live_group_is_found_by_its_key_only);
 	tcase_add_test(tc, counters_survive_their_slot_and_gauges_do_not);
 	tcase_add_test(tc, a_full_board_gives_no_slot);
-	tcase_add_test(tc, a_poll_falls_into_the_first_bucket_that_holds_it);
+	tcase_add_test(tc, a_duration_falls_into_the_first_bucket_that_holds_it);
 	tcase_add_test(tc, who_joins_sees_the_same_values);
 	tcase_add_loop_test(tc, every_value_has_a_name_and_a_text, 0, BOARD__MAX);
 	return (unit_main(s));
