@@ -16,6 +16,11 @@
  *
  * The database's clock is estimated between polls: as_of of the last good one
  * plus the monotonic time since the middle of its round trip.
+ *
+ * When a hold in memory ends by that clock, the database is asked, since the hold
+ * may have been renewed after the last poll: AVAILABLE would then be shown for a
+ * seat that never was.  That poll takes the next tick's place, and its answer ends
+ * what is over.  Without an answer at once, or without a database, the clock does.
  */
 #include <bsd/stdlib.h>
 #include <stdio.h>
@@ -31,11 +36,15 @@
 #define POLL_TIMEOUT_MS		5000
 #define STALE_MIN_MS		3000
 #define EXPIRY_PAUSE_MS		50	/* between two frames of ended holds: thousands may end in one second */
+#define EXPIRY_MARGIN_MS	5	/* the estimated clock may be ahead of the next as_of */
+#define EXPIRY_ANSWER_MS	100	/* so long a poll may take to say that a hold is over; then the clock says it */
+#define EXPIRY_GAP_MS		100	/* from one poll to the next that an expiry asks for, and a quarter of the interval at most */
 #define CLOCK_SLACK_MS		2000	/* a step of the database's clock back by more is believed */
 
 #define COLUMNS									\
 	"seat_id::bigint, status::text, CASE WHEN isfinite(hold_expires_at) THEN "	\
-	"floor(extract(epoch FROM hold_expires_at) * 1000)::bigint END, "	\
+	"floor(extract(epoch FROM hold_expires_at) * 1000)::bigint "		\
+	"WHEN hold_expires_at = '-infinity' THEN 0 END, "			\
 	"next_cursor::text, floor(extract(epoch FROM as_of) * 1000)::bigint"
 #define SQL_CHANGES	"SELECT 0, " COLUMNS " FROM seatcast.changes($1::bigint, $2::bigint, $3::text)"
 #define SQL_SNAPSHOT	"SELECT 1, " COLUMNS " FROM seatcast.snapshot($1::bigint, $2::bigint)"
@@ -60,10 +69,13 @@ struct feed {
 	bool			 current;	/* polled since resume */
 	bool			 stale;
 	bool			 odd_status;	/* warned about a status we don't know */
+	bool			 odd_id;	/* warned about a seat that can't be */
+	bool			 expiry_asked;	/* a poll is to say whether a hold is over */
 	int			 asked;		/* parts of the query in flight, as bits */
 	unsigned		 generation;	/* of the connection of the last good poll */
 	int64_t			 reconcile_ms;	/* monotonic: when the next one is due */
 	int64_t			 asked_us;	/* monotonic: when the last good poll went out; 0: none since resume */
+	int64_t			 submitted_ms;	/* monotonic: when the last poll was begun, good or not */
 	int64_t			 as_of_ms;	/* database time … */
 	int64_t			 as_of_mono_us;	/* … at this monotonic time */
 	int64_t			 expiry_mono_ms;	/* when holds were ended last, monotonic */
@@ -112,6 +124,7 @@ schedule_expiry(struct feed *f)
 	int64_t next = seat_next_expiry(f->seats), wait_ms, pause_ms;
 
 	ev_timer_stop(f->ev, &f->expiry);
+	f->expiry_asked = false;
 	if (next == SEAT_NO_EXPIRY)
 		return;
 	wait_ms = next - database_now_ms(f);
@@ -121,7 +134,7 @@ schedule_expiry(struct feed *f)
 	if (wait_ms < pause_ms)
 		wait_ms = pause_ms;
 	ev_now_update(f->ev);
-	ev_timer_set(&f->expiry, wait_ms < 0 ? 0. : (double)(wait_ms + 1) / 1000, 0.);
+	ev_timer_set(&f->expiry, wait_ms < 0 ? 0. : (double)(wait_ms + EXPIRY_MARGIN_MS) / 1000, 0.);
 	ev_timer_start(f->ev, &f->expiry);
 }
 
@@ -208,7 +221,12 @@ collect(struct feed *f, const PGresult *r, int part)
 	for (i = 0; i < n; i++) {
 		if (int_at(r, i, COL_PART, -1) != part || PQgetisnull(r, i, COL_SEAT))
 			continue;
-		f->rows[count].id = int_at(r, i, COL_SEAT, 0);
+		if ((f->rows[count].id = int_at(r, i, COL_SEAT, 0)) < 1) {
+			if (!f->odd_id)
+				log_warnx("poll: seat %s is not shown: ids begin with 1", PQgetvalue(r, i, COL_SEAT));
+			f->odd_id = true;
+			continue;
+		}
 		f->rows[count].status = status_at(f, r, i);
 		f->rows[count].expires_ms = int_at(r, i, COL_EXPIRES, SEAT_NO_EXPIRY);
 		count++;
@@ -384,6 +402,7 @@ poll_now(struct feed *f)
 	f->query.timeout_ms = POLL_TIMEOUT_MS;
 	f->query.done = on_poll;
 	f->query.arg = f;
+	f->submitted_ms = mono_ms();
 	db_submit(f->db, &f->query);
 }
 
@@ -406,6 +425,29 @@ on_stale(struct ev_loop *ev, ev_timer *w, int revents)
 	set_stale(w->data, true);
 }
 
+/* Let a poll say whether the hold is over; the timer comes back if none does.  false: nobody to ask, or no answer. */
+static bool
+ask_for_expiry(struct feed *f)
+{
+	int64_t interval = f->opts->poll_interval_ms, gap = interval / 4 < EXPIRY_GAP_MS ? interval / 4 : EXPIRY_GAP_MS;
+	int64_t now = mono_ms(), wait_ms = EXPIRY_ANSWER_MS;
+
+	if (f->expiry_asked || !f->running || f->stale || !db_is_up(f->db))
+		return (false);
+	if (f->query.db == NULL && now - f->submitted_ms < gap)
+		wait_ms = gap - (now - f->submitted_ms);	/* the last one has just been: ask then */
+	else {
+		f->expiry_asked = true;
+		f->phase_ms = now % interval;
+		poll_now(f);
+		schedule_tick(f);
+	}
+	ev_now_update(f->ev);
+	ev_timer_set(&f->expiry, (double)wait_ms / 1000, 0.);
+	ev_timer_start(f->ev, &f->expiry);
+	return (true);
+}
+
 static void
 on_expiry(struct ev_loop *ev, ev_timer *w, int revents)
 {
@@ -415,6 +457,8 @@ on_expiry(struct ev_loop *ev, ev_timer *w, int revents)
 
 	(void)ev;
 	(void)revents;
+	if (seat_next_expiry(f->seats) <= now && ask_for_expiry(f))
+		return;
 	n = seat_expire(f->seats, now);
 	if (n > 0) {
 		f->expiry_mono_ms = mono_ms();

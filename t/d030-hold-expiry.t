@@ -47,5 +47,19 @@ hold(107, -1);
 hold(101, 60);
 $c->expect_seat(101 => 'HOLD');
 is(scalar(grep { $_->{json}{data}{seatId} == 107 } $c->events('update')), 0, 'a hold that is over when written is not shown');
+$s->sql("UPDATE allocations SET hold_expires_at = '-infinity' WHERE seat_id = 110");
+$c->expect_seat(110 => 'AVAILABLE');
 $s->expect_counter(expiries => 6)->expect_counter(late_seats => 0);
+
+# Renewed in the last moment, when the last poll has been: never shown as over, since it never was.
+my %renew = map { $_ => hold($_, 1.5 + ($_ - 102) * 0.17) } 102 .. 104, 108;
+$c->expect_seat(map { $_ => 'HOLD' } keys %renew);
+my $from = $c->events('update');
+for my $seat (sort { $renew{$a} <=> $renew{$b} } keys %renew) {
+	$s->pass_time($renew{$seat} - 0.03 - time) if $renew{$seat} - 0.03 > time;
+	hold($seat, 60);
+}
+$s->pass_time(1.5);		# time for a poll that says otherwise
+my @shown = map { "$_->{json}{data}{seatId} $_->{json}{data}{status}" } ($c->events('update'))[$from .. $c->events('update') - 1];
+is(join(', ', @shown), '', 'a hold renewed in the last moment is never shown AVAILABLE');
 $s->done;
