@@ -382,8 +382,12 @@ on_io(struct ev_loop *ev, ev_io *w, int revents)
 {
 	struct db *db = w->data;
 
-	(void)ev;
 	if (db->state == DB_CONNECTING) {
+		/*
+		 * libpq may have gone on to the next host with another socket of
+		 * the same number, of which epoll knows nothing: watch it anew.
+		 */
+		ev_io_stop(ev, w);
 		connect_poll(db);
 		return;
 	}
@@ -472,6 +476,29 @@ on_deadline(struct ev_loop *ev, ev_timer *w, int revents)
 		lose(db, "no answer to a query in time");
 	} else
 		answer(q, NULL, "the database did not answer in time", "");
+}
+
+/*
+ * An @ or / in a URI's password that is not encoded splits it in wrong places:
+ * libpq would then show parts of it as a host's name or port.
+ */
+bool
+db_conninfo_ok(const char *conninfo)
+{
+	bool			 uri = strstr(conninfo, "://") != NULL, ok;
+	PQconninfoOption	*options = PQconninfoParse(conninfo, NULL), *p;
+
+	ok = options != NULL;
+	for (p = options; ok && p->keyword != NULL; p++) {
+		if (p->val == NULL)
+			continue;
+		if (strcmp(p->keyword, "port") == 0)
+			ok = strspn(p->val, "0123456789,") == strlen(p->val);
+		else if (strncmp(p->keyword, "host", 4) == 0 || (uri && strcmp(p->keyword, "dbname") == 0))
+			ok = strchr(p->val, '@') == NULL || p->val[0] == '@';	/* "@name": an abstract socket */
+	}
+	PQconninfoFree(options);
+	return (ok);
 }
 
 struct db *

@@ -12,11 +12,43 @@
 
 #include "fd.h"
 #include "listener.h"
+#include "must.h"
+
+/* The files of our unix sockets: somebody else may have replaced one meanwhile. */
+static struct bound {
+	dev_t	dev;
+	ino_t	ino;
+} bound[2];
+static size_t nbound;
 
 static bool
 is_path(const char *address)
 {
-	return (strchr(address, '/') != NULL);
+	return (strchr(address, ':') == NULL || strchr(address, '/') != NULL);
+}
+
+static void
+note_bound(const char *path)
+{
+	struct stat st;
+
+	must(nbound < nitems(bound));
+	if (lstat(path, &st) == 0)
+		bound[nbound++] = (struct bound){ st.st_dev, st.st_ino };
+}
+
+static bool
+is_bound(const char *path)
+{
+	struct stat	st;
+	size_t		i;
+
+	if (lstat(path, &st) == -1)
+		return (false);
+	for (i = 0; i < nbound; i++)
+		if (bound[i].dev == st.st_dev && bound[i].ino == st.st_ino)
+			return (true);
+	return (false);
 }
 
 static int
@@ -68,6 +100,7 @@ open_unix(const char *path, int type, mode_t mode, char *error_r, size_t size)
 		return (-1);
 	}
 	umask(before);
+	note_bound(path);
 	if (chmod(path, mode) == -1 || listen(fd, LISTENER_BACKLOG) == -1) {
 		fail(error_r, size, path, strerror(errno));
 		fd_close(&fd);
@@ -109,7 +142,7 @@ open_tcp(const char *address, char *error_r, size_t size)
 	int		 fd = -1, rc, on = 1;
 
 	if (split(address, host, sizeof(host), &port) == -1)
-		return (fail(error_r, size, address, "not a path with a '/', HOST:PORT, [HOST]:PORT or :PORT with a port from 1 to 65535"));
+		return (fail(error_r, size, address, "not a path, HOST:PORT, [HOST]:PORT or :PORT with a port from 1 to 65535"));
 	memset(&hints, 0, sizeof(hints));
 	hints.ai_socktype = SOCK_STREAM;
 	/* without a host: loopback; FastCGI has no authentication and is for the web server alone */
@@ -162,6 +195,6 @@ void
 listener_close(int *fd, const char *address)
 {
 	fd_close(fd);
-	if (address != NULL && is_path(address))
+	if (address != NULL && is_path(address) && is_bound(address))
 		(void)unlink(address);
 }

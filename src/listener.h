@@ -14,7 +14,7 @@
 #define LISTENER_BACKLOG	4096	/* a full backlog is an instant 500 in lighttpd: FASTCGI.md 3.7 */
 
 /*
- * address: "PATH" (with a '/'), "HOST:PORT", "[HOST]:PORT" or ":PORT" (loopback).
+ * address: "PATH" (with a '/', or without a ':'), "HOST:PORT", "[HOST]:PORT" or ":PORT" (loopback).
  * Returns the descriptor, non-blocking and CLOEXEC; -1: error_r says what to do.
  */
 int	listener_open(const char *address, mode_t mode, char *error_r, size_t size);
@@ -25,7 +25,7 @@ int	listener_open_control(const char *path, mode_t mode, char *error_r, size_t s
 /* Is descriptor 0 a listening socket?  Makes it non-blocking.  0; -1: error_r says what to do. */
 int	listener_inherited(char *error_r, size_t size);
 
-/* Close; remove the socket's file if path is a unix socket's. */
+/* Close; remove the socket's file if address is a unix socket's, and the file still ours. */
 void	listener_close(int *fd, const char *address);
 
 #endif

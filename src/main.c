@@ -9,6 +9,7 @@
 
 #include "checkup.h"
 #include "config.h"
+#include "db.h"
 #include "inherit.h"
 #include "listener.h"
 #include "log.h"
@@ -66,6 +67,9 @@ main(int argc, char **argv)
 	case OPTS_RUN:
 		break;
 	}
+	if (opts.database != NULL && !db_conninfo_ok(opts.database))
+		return (usage_error("--database", "nothing that libpq can read (not shown, as there may be a password in it): write "
+		    "\"host=... dbname=... user=...\", with '' around a value that has spaces, or a URI in which @ is %40 and / is %2F"));
 	tzset();		/* before any fork, and once: syslog */
 	log_open(opts.log_level, opts.log_target == OPTS_SYSLOG);
 	if (opts.check)

@@ -68,6 +68,28 @@ is(() = $s->log_text('second') =~ /\n/g, 1, '… one line') or diag $s->log_text
 ok(-S $socket, '… the socket stays');
 $s->client('new')->watch(1, 101)->expect_event('init')->close;
 ok(!$fan->{closed}, '… and the first one serves');
+
+# A socket's file that is another one's by now is not ours to remove.
+unlink $socket;
+$s->{stage}->spawn('second', [$binary, '--listen', $socket, '--database', $s->pg_conninfo]);
+$s->expect('another one serves on the path', sub { my $f = FastCGI->connect($socket, try => 1) or return 0; $f->request(path => '/healthz')->answer(1)->{status} }, 5);
+is($s->stop_seatcast('TERM', 10), 0, 'SIGTERM to the first');
+ok(-S $socket, '… leaves the other one its socket');
+is($s->{stage}->stop('second'), 0, '… which ends as it should');
+ok(!-e $socket, '… and removes it');
+$s->start_seatcast(drain_timeout => '0s');
+$fan = $s->client('fan')->watch(1, 101)->expect_event('init');
 cmp_ok(end_with('TERM', $fan), '<', 1, 'SIGTERM with --drain-timeout 0s');
+
+# What is no conninfo is a bad command line, and not a database that never comes.
+for my $bad ('nonsense', 'foo=bar', "host='unterminated", 'postgresql://[::1/x', 'postgresql://x:ge/heim\@localhost/x') {
+	my $said = qx{'$binary' --listen '$socket' --database "$bad" 2>&1};
+	is($? >> 8, 2, "--database $bad: exit status 2");
+	unlike($said, qr/heim/, '… which shows no password');
+	like($said, qr/\Aseatcast: --database: nothing that libpq can read .*\n\z/, '… in one line');
+}
+$s->{stage}->spawn('bare', [$binary, '--listen', 'bare.sock', '--database', $s->pg_conninfo]);
+$s->expect('--listen takes the name of a file alone', sub { -S $s->dir . '/bare.sock' }, 5);
+is($s->{stage}->stop('bare'), 0, '… and ends as it should');
 $s->restart_seatcast;
 $s->done;
