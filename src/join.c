@@ -21,6 +21,7 @@
 #include <bsd/unistd.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -75,6 +76,9 @@ be_master(const struct opts *worker, int lock)
 	int		null, control, n;
 
 	setsid();
+	signal(SIGTERM, SIG_DFL);	/* until the master has its own */
+	signal(SIGUSR1, SIG_DFL);
+	signal(SIGINT, SIG_DFL);
 	if ((null = open("/dev/null", O_RDWR)) == -1 || dup2(null, 0) == -1 || dup2(null, 1) == -1 ||
 	    (lock != LOCK_FD && dup2(lock, LOCK_FD) == -1) || fd_cloexec(LOCK_FD) == -1)
 		fatal("start");
@@ -221,6 +225,14 @@ be_alone(struct inherit *in, int fds[2])
 	in->alone = true;
 }
 
+/* Until it serves nothing is lost; then the worker's own handlers follow. */
+static void
+end_at_once(int sig)
+{
+	(void)sig;
+	_exit(0);
+}
+
 int
 join_main(const struct opts *o)
 {
@@ -229,6 +241,10 @@ join_main(const struct opts *o)
 	int		 fds[2] = { -1, -1 }, status;
 
 	log_process("worker");
+	signal(SIGHUP, SIG_IGN);
+	signal(SIGTERM, end_at_once);
+	signal(SIGUSR1, end_at_once);
+	signal(SIGINT, end_at_once);
 	if ((j.ev = ev_loop_new(EVFLAG_AUTO)) == NULL)
 		fatalx("no event loop");
 	if (join(&j, &in) == -1)

@@ -48,7 +48,7 @@ struct worker {
 	bool			 draining;	/* streams are refused */
 	bool			 stopping;	/* accepts nothing; ends with its last request */
 	ev_timer		 alive;
-	ev_signal		 quit;
+	ev_signal		 sigterm, sigint, sigusr1;
 };
 
 static const struct {
@@ -86,7 +86,7 @@ refuse(struct request *rq, enum chan_reason reason)
 	buf_fini(&b);
 }
 
-/* Last-Event-ID from the header, else from the query; what is not an id of ours is none (epoch 0). */
+/* Last-Event-ID from the header, else from the query; none: all 0; what is not an id of ours: epoch 0. */
 static struct sse_id
 resume_id(const struct request *rq)
 {
@@ -96,8 +96,8 @@ resume_id(const struct request *rq)
 
 	if (header == NULL && route_query(request_param(rq, "QUERY_STRING"), "lastEventId", value, sizeof(value)) == 0)
 		header = value;
-	if (header == NULL || sse_id_parse(header, &id) == -1)
-		id.epoch = 0;
+	if (header != NULL && sse_id_parse(header, &id) == -1)
+		id = (struct sse_id){ 0, 1 };
 	return (id);
 }
 
@@ -217,7 +217,7 @@ answer_refused(struct worker *w, const struct chan_refusal *r, int fd)
 static void
 dispatch(struct request *rq)
 {
-	char		 path[1024];
+	char		 path[8192];	/* longer than what web servers take */
 	const char	*method = request_param(rq, "REQUEST_METHOD");
 	char		 allow[64];
 	size_t		 i;
@@ -378,6 +378,14 @@ ignore_signal(int sig)
 	(void)sig;
 }
 
+static void
+watch_signal(struct worker *w, ev_signal *s, int signum)
+{
+	ev_signal_init(s, on_quit, signum);
+	s->data = w;
+	ev_signal_start(w->ev, s);
+}
+
 /* libfcgi installs handlers of its own where it finds none (FASTCGI.md 2): ours come first. */
 static void
 start_libfcgi(struct worker *w)
@@ -389,9 +397,11 @@ start_libfcgi(struct worker *w)
 	sa.sa_flags = SA_RESTART;
 	sigaction(SIGPIPE, &sa, NULL);
 	sigaction(SIGUSR1, &sa, NULL);
-	ev_signal_init(&w->quit, on_quit, SIGTERM);
-	w->quit.data = w;
-	ev_signal_start(w->ev, &w->quit);
+	watch_signal(w, &w->sigterm, SIGTERM);
+	if (w->in->opts->join != NULL) {	/* nobody but us is there to understand the others */
+		watch_signal(w, &w->sigint, SIGINT);
+		watch_signal(w, &w->sigusr1, SIGUSR1);
+	}
 	setenv("LIBFCGI_OS_CLOSE_POLL_TIMEOUT", LIBFCGI_CLOSE_POLL_MS, 0);
 	if (FCGX_Init() != 0)
 		fatalx("libfcgi does not start");
@@ -428,7 +438,9 @@ worker_main(const struct inherit *in)
 	db_free(&w->db);
 	chan_fini(&w->master);
 	ev_timer_stop(w->ev, &w->alive);
-	ev_signal_stop(w->ev, &w->quit);
+	ev_signal_stop(w->ev, &w->sigterm);
+	ev_signal_stop(w->ev, &w->sigint);
+	ev_signal_stop(w->ev, &w->sigusr1);
 	ev_loop_destroy(w->ev);
 	return (0);
 }

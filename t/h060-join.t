@@ -54,7 +54,9 @@ isnt($second, $first, '… with a pid of its own in the lock file');
 # Nobody needs it any more
 $s->expect('both have joined', sub { ($s->counter('workers') // 0) == 2 }, 10);
 $fan->close;
-is($stage->stop($_), 0, "$_ ends as it should") for qw(worker13 worker14);
+kill 'HUP', $stage->pid('worker13');
+is($stage->stop('worker13', 'INT'), 0, 'SIGINT to a joined worker: exit 0, after a SIGHUP that was ignored');
+is($stage->stop('worker14', 'USR1'), 0, 'SIGUSR1 too');
 $s->expect('a master that nobody needs ends', sub { !running($second) }, 20);
 ok(!-e $control, '… and leaves no socket');
 ok(flock_free(), '… nor its lock');
@@ -70,6 +72,16 @@ like($stage->log_text('worker15'), qr/join: \S+: the master is not there; servin
 start_worker('worker16');
 is($s->http(GET => '/api/site/areas', {}, undef, 8)->{status}, 200, '… what needs no loop is served');
 is($stage->wait_end('worker16'), 0, '… and that worker ends too');
+
+# Signals: as the master's, whatever it is doing
+my $waiting = 8;
+for my $signal (qw(TERM INT USR1)) {
+	start_worker("worker$waiting");
+	$s->expect('it looks for a master', sub { title($stage->pid("worker$waiting")) =~ /--join/ }, 5);
+	$s->pass_time(0.3);
+	kill 'HUP', $stage->pid("worker$waiting");
+	is($stage->stop("worker$waiting", $signal), 0, "SIG$signal while it looks for a master: exit 0, after a SIGHUP that was ignored");
+}
 
 # Where it can't be started
 $control = "$dir/no/such/control.sock";
