@@ -60,8 +60,11 @@ parse_body(const struct request *rq)
 {
 	struct json_tokener	*tok;
 	struct json_object	*o = NULL;
+	const char		*length = request_param(rq, "CONTENT_LENGTH");
 	bool			 good;
 
+	if (length != NULL && strtoul(length, NULL, 10) != rq->body_len)
+		return (NULL);		/* cut short */
 	if (rq->body_len == 0 || memchr(rq->body, '\0', rq->body_len) != NULL ||
 	    (tok = json_tokener_new_ex(MAX_DEPTH)) == NULL)
 		return (NULL);
@@ -102,7 +105,8 @@ take_user(struct request *rq, int members)
 		json_object_put(body);
 		body = NULL;
 	} else if (json_object_object_length(body) != members) {
-		request_error(rq, 400, "the body has members that are not known here");
+		request_error(rq, 400, members == 1 ? "the body is to have userId and nothing else" :
+		    "the body is to have userId, seatIds and nothing else");
 		json_object_put(body);
 		body = NULL;
 	}

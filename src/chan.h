@@ -48,7 +48,7 @@ struct chan_handover {
 	int64_t		 match_id;
 	int64_t		 block_id;
 	int64_t		 accepted_ms;	/* monotonic clock, the same in all processes */
-	struct sse_id	 resume;	/* epoch 0: none or not understood */
+	struct sse_id	 resume;	/* epoch 0: not understood, or (version 0) none */
 	uint16_t	 request_id;
 	uint8_t		 kind;		/* enum chan_kind */
 	uint8_t		 sse;		/* Accept names text/event-stream: refuse with busy */

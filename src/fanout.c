@@ -21,6 +21,7 @@
 
 #define WAIT_FOR_STATE_MS	5000
 #define DRAIN_STEP_S		0.05
+#define SWEEP_S			0.25	/* so late a beat may be; a quarter of shorter heartbeats */
 
 void
 fanout_flush_counters(struct fanout *f)
@@ -64,7 +65,7 @@ start_stream(struct viewer *v)
 		v->known.version = id->version;
 		v->beat_owed = id->version == now;
 		board_add(f->slot, BOARD_resume_hits, 1);
-	} else if (id->epoch != 0)
+	} else if (id->epoch != 0 || id->version != 0)
 		board_add(f->slot, BOARD_resume_misses, 1);
 	free(v->handover);
 	v->handover = NULL;
@@ -289,7 +290,9 @@ fanout_new(struct ev_loop *ev, const struct opts *o, struct board_slot *slot,
 	f->on_idle = on_idle;
 	f->arg = arg;
 	sweep_s = (double)(o->heartbeat_ms < o->stall_timeout_ms ? o->heartbeat_ms : o->stall_timeout_ms) / 4000;
-	ev_timer_init(&f->sweep, on_sweep, sweep_s < 1. ? sweep_s : 1., sweep_s < 1. ? sweep_s : 1.);
+	if (sweep_s > SWEEP_S)
+		sweep_s = SWEEP_S;
+	ev_timer_init(&f->sweep, on_sweep, sweep_s, sweep_s);
 	ev_timer_init(&f->wait_timer, on_wait_timer, 0., 0.1);
 	ev_timer_init(&f->drain_timer, on_drain, 0., DRAIN_STEP_S);
 	f->sweep.data = f->wait_timer.data = f->drain_timer.data = f;

@@ -345,6 +345,14 @@ fcgi_examine(const void *buf, size_t len, struct fcgi_seen *seen_r)
 	return (v);
 }
 
+bool
+fcgi_is_abort(const void *buf, size_t len)
+{
+	const unsigned char *h = buf;
+
+	return (len >= FCGI_RECORD_BYTES && h[0] == FCGI_VERSION_1 && h[1] == FCGI_ABORT_REQUEST);
+}
+
 size_t
 fcgi_stdout_bytes(size_t len)
 {

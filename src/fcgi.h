@@ -13,6 +13,7 @@
 #ifndef FCGI_H
 #define FCGI_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -46,6 +47,9 @@ struct fcgi_seen {
  * Records of another request id than BEGIN's are FCGI_BAD; so is ABORT_REQUEST.
  */
 enum fcgi_verdict fcgi_examine(const void *buf, size_t len, struct fcgi_seen *seen_r);
+
+/* Does what came after the request begin with ABORT_REQUEST (FastCGI 1.0, 5.4)? */
+bool	fcgi_is_abort(const void *buf, size_t len);
 
 /* Bytes that fcgi_stdout writes for len bytes of content: records of at most FCGI_MAX_CONTENT. */
 size_t	fcgi_stdout_bytes(size_t len);

@@ -39,8 +39,8 @@
 #include "payload.h"
 #include "viewer.h"
 
-#define RETURN_MS		1000	/* after the drain: time for the successor to start */
-#define RETURN_JITTER_MS	2000
+#define RETURN_MS		2000	/* after the drain: time for the successor to start; as any retry (SPEC 2) */
+#define RETURN_JITTER_MS	1000
 
 void
 viewer_drop(struct viewer *v)
@@ -271,14 +271,14 @@ viewer_on_io(struct ev_loop *ev, ev_io *w, int revents)
 {
 	struct viewer	*v = w->data;
 	struct fanout	*f = v->fanout;
-	char		 stray[512];
+	unsigned char	 stray[512];
 	ssize_t		 n;
 
 	(void)ev;
 	if (revents & EV_READ) {
-		/* stray records (padding, ABORT_REQUEST) are read and ignored; 0 is the web server's close */
+		/* 0 is the web server's close; ABORT_REQUEST means the same; other stray records are ignored */
 		n = recv(v->fd, stray, sizeof(stray), MSG_DONTWAIT);
-		if (n == 0) {
+		if (n == 0 || (n > 0 && fcgi_is_abort(stray, (size_t)n))) {
 			log_debug("viewer: closed by the web server");
 			viewer_end(v);
 			return;

@@ -64,6 +64,9 @@ $c->expect_seat(103 => 'HOLD', 104 => 'OCCUPIED', 105 => 'OCCUPIED', 106 => 'AVA
 
 # ---- strict JSON ----
 
+is($s->fcgi->request(method => 'POST', path => '/api/matches/1/allocation/seats/107/hold', env => [REQUEST_METHOD => 'POST',
+	SCRIPT_NAME => '/api/matches/1/allocation/seats/107/hold', CONTENT_LENGTH => 500], body => '{"userId":7}')->answer->{status}, 400, 'a body that was cut short');
+
 my $deep = '[' x 5000 . ']' x 5000;
 my @bad = ('', ' ', '{', '{}', 'null', '7', '"userId"', '[]', '[{"userId":7}]', '{"userId":7}x', '{"userId":7}{"userId":7}', '{"userId":7}]',
 	'{"userId":7,"userId":7}', '{"userId":7,"userId":8}', '{"userId":7,"\u0075serId":8}', '{"userId":7,}', '{,"userId":7}', '{"userId" 7}',

@@ -53,6 +53,7 @@ for my $name (sort keys %miss) {
 	is(join(' ', map { $_->{type} } $m->events), 'init', "$name: init");
 	$m->close;
 }
+$s->expect_counter(resume_misses => scalar keys %miss);
 my $get_raw = sub {
 	my (@headers) = @_;
 	my $f = $s->fcgi->request(path => $path, headers => { Accept => 'text/event-stream', @headers });

@@ -141,15 +141,23 @@ cmp_ok(time - $begin, '<', 9 * ($ENV{SEATCAST_PATIENCE} // 1), '… by their dea
 
 # ---- nothing happened ----
 
-# A record on a live stream: an abort may end that one, and no other.
+# A record on a live stream: an abort ends that one, and no other.
+my $viewers = $s->counter('viewers');
 my $aborted = $s->fcgi->request(path => $s->stream_path(1, 101), headers => { Accept => 'text/event-stream' });
 $aborted->read_until(sub { $aborted->{stdout} =~ /^event: init\n.*\n\n/m }, 3);
-$aborted->send(fcgi_record(FCGI_ABORT_REQUEST, '') . "\xff" x 10_000);
+$s->expect_counter(viewers => $viewers + 1);
+$aborted->send(fcgi_record(FCGI_ABORT_REQUEST, ''));
+ok($aborted->closes(2), 'ABORT_REQUEST ends a stream');
+is($aborted->{records}[-1]{type}, FCGI_END_REQUEST, '… with END_REQUEST');
+$s->expect_counter(viewers => $viewers);
+my $noisy = $s->fcgi->request(path => $s->stream_path(1, 101), headers => { Accept => 'text/event-stream' });
+$noisy->read_until(sub { $noisy->{stdout} =~ /^event: init\n.*\n\n/m }, 3);
+$noisy->send("\xff" x 10_000);
 $s->sql("SELECT seatcast.hold(1, 101, 7, '5m')");
 $fan->expect_seat(101 => 'HOLD', within => 1);
 ok($seven->read_until(sub { $seven->{stdout} =~ /"seatId":101,"status":"HOLD"/ }, 2), 'the streams go on');
 is(join(' ', grep { $_ != 7 } map { $_->{id} } @{$seven->{records}}), '', '… request 7 under its number');
-$_->close for $aborted, $seven;
+$_->close for $aborted, $noisy, $seven;
 undef %sent; undef @silent; undef @drip;
 is(join(' ', $s->pids('worker')), "@workers", 'the workers are the same');
 $s->expect_counter($_ => 0) for qw(worker_restarts loop_crashes);
