@@ -60,7 +60,7 @@ CREATE OR REPLACE FUNCTION seatcast.changes(match_id bigint, block_id bigint, cu
 RETURNS TABLE (seat_id bigint, status text, hold_expires_at timestamptz, next_cursor text, as_of timestamptz)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path FROM CURRENT AS $$
     WITH last AS MATERIALIZED (
-        SELECT CASE WHEN $3 ~ '^\d{4,6}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6}$' THEN $3::timestamp AT TIME ZONE 'UTC' END AS poll
+        SELECT CASE WHEN $3 ~ '^[0-9]{4,6}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}[.][0-9]{6}$' THEN $3::timestamp AT TIME ZONE 'UTC' END AS poll
     ), since AS MATERIALIZED (
         SELECT seatcast.as_stored(l.poll - coalesce(nullif(current_setting('seatcast.overlap', true), ''), '2 s')::interval,
                                   (SELECT x.updated_at FROM allocations x LIMIT 0)) AS at
@@ -85,5 +85,6 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path FROM CURRENT AS $$
      ORDER BY 1 NULLS LAST
 $$;
 
+\ir checkup.sql
 \ir roles.sql
 COMMIT;

@@ -7,6 +7,8 @@
 
 \set ON_ERROR_STOP on
 \set QUIET on
+\set seatcast_encoding :ENCODING
+\encoding UTF8
 BEGIN;
 SET LOCAL client_min_messages = warning;
 
@@ -70,3 +72,5 @@ BEGIN
 END $$;
 COMMIT;
 ANALYZE matches, areas, sections, blocks, seats, allocations;
+\encoding :seatcast_encoding
+\unset seatcast_encoding

@@ -54,7 +54,10 @@ BEGIN
             EXECUTE format('ALTER TABLE %s ADD COLUMN user_id bigint', tab);
         END IF;
         IF NOT cols ? 'updated_at' THEN
-            EXECUTE format('ALTER TABLE %s ADD COLUMN updated_at timestamp DEFAULT CURRENT_TIMESTAMP', tab);
+            -- CURRENT_TIMESTAMP alone would give the rows that are there the time of this session's zone.
+            EXECUTE format('ALTER TABLE %s ADD COLUMN updated_at timestamp DEFAULT (CURRENT_TIMESTAMP AT TIME ZONE %L)', tab,
+                coalesce(nullif(current_setting('seatcast.time_zone', true), ''), 'UTC'));
+            EXECUTE format('ALTER TABLE %s ALTER COLUMN updated_at SET DEFAULT CURRENT_TIMESTAMP', tab);
         END IF;
         IF NOT cols ? 'block_id' THEN
             EXECUTE format('ALTER TABLE %s ADD COLUMN block_id bigint', tab);
@@ -145,7 +148,7 @@ BEGIN
       FROM allocations WHERE status::text NOT IN ('AVAILABLE', 'HOLD', 'OCCUPIED');
     IF wrong IS NOT NULL THEN
         RAISE WARNING 'seatcast: %.status has values that seatcast does not know: %', tab, wrong
-            USING HINT = 'They are shown as they are and cannot be held. Translate them in seatcast.status_of (sql/port.sql).';
+            USING HINT = 'They are shown as OCCUPIED and cannot be held. Translate them in seatcast.status_of (sql/port.sql).';
     END IF;
     SELECT string_agg(want.label, ', ') INTO wrong
       FROM (VALUES ('AVAILABLE'), ('HOLD'), ('OCCUPIED')) AS want (label),
