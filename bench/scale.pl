@@ -3,6 +3,7 @@
 #
 #	perl bench/scale.pl streams [8000]		one block, that many viewers straight at seatcast's socket
 #	perl bench/scale.pl lighttpd [4000]		the same through lighttpd
+#	perl bench/scale.pl haproxy [3000]		the same through HAProxy before lighttpd
 #	perl bench/scale.pl groups [100]		that many blocks with a viewer each, a poll a second
 #
 # Processor time is the kernel's count for the processes in question (schedstat), memory is theirs too; the viewers are
@@ -12,25 +13,33 @@ use v5.32;
 use warnings;
 use FindBin;
 use lib "$FindBin::Bin/../t/lib";
+use Deploy qw(start_haproxy);
 use FastCGI;
 use Scenario;
 use Socket;
 use Time::HiRes qw(time sleep);
 
 my $mode = shift // 'streams';
-my $n = shift // { streams => 8000, lighttpd => 4000, groups => 100 }->{$mode} // die "streams, lighttpd or groups?\n";
+my $n = shift // { streams => 8000, lighttpd => 4000, haproxy => 3000, groups => 100 }->{$mode} // die "streams, lighttpd, haproxy or groups?\n";
 Test::More->builder->no_ending(1);
 $| = 1;
 
-# Seconds of processor time of these, so far.
-sub cpu { my $t = 0; for (@_) { $t += (split ' ', Stage::slurp("/proc/$_/schedstat"))[0] // 0 } return $t / 1e9 }
+# Seconds of processor time of these and their threads, so far.
+sub cpu { my $t = 0; for (map { glob "/proc/$_/task/*" } @_) { $t += (split ' ', Stage::slurp("$_/schedstat"))[0] // 0 } return $t / 1e9 }
 sub kib { my ($what, @pids) = @_; my $sum = 0; for (@pids) { $sum += (Stage::slurp("/proc/$_/smaps_rollup") =~ /^$what:\s+(\d+)/m)[0] // 0 } return $sum }
 sub private { return kib('Private_Dirty', @_) + kib('Private_Clean', @_) }
 sub slab { my ($k) = Stage::slurp('/proc/meminfo') =~ /^Slab:\s+(\d+)/m; return $k }
 
-my $s = Scenario->new(lighttpd => $mode eq 'lighttpd', seats => 400, poll_interval => '1s', heartbeat => '60m', workers => 4, reconcile_interval => '60m',
+my $s = Scenario->new(lighttpd => $mode =~ /^(?:lighttpd|haproxy)$/ ? 1 : 0, seats => 400, poll_interval => '1s', heartbeat => '60m', workers => 4, reconcile_interval => '60m',
 	max_streams => 19000, max_groups => 1000, linger => '60m', pg => { log_statement => 'none', max_connections => 1100 });
 my $stage = $s->{stage};
+my %front;		# what else a stream goes through: name => pids
+$front{lighttpd} = [$s->pid('lighttpd')] if $mode =~ /^(?:lighttpd|haproxy)$/;
+if ($mode eq 'haproxy') {
+	$stage->{port} = start_haproxy($stage, $stage->{port});
+	$front{haproxy} = [$stage->pid('haproxy'), $stage->members('haproxy')];
+	$s->wait_for(sub { ($s->http(GET => '/healthz')->{status} // 0) == 200 }, 10) or die "HAProxy does not answer\n";
+}
 printf "%s, %d cores, load %s\n", scalar localtime, scalar(() = Stage::slurp('/proc/cpuinfo') =~ /^processor/mg), (split ' ', Stage::slurp('/proc/loadavg'))[0];
 $mode eq 'groups' ? groups() : streams();
 $s->{stage}->strike;
@@ -39,7 +48,7 @@ $s->{stage}->strike;
 my (%fh, %tail, $rin, $bytes, $updates);
 sub attach {
 	my ($block) = @_;
-	my $direct = $mode ne 'lighttpd';
+	my $direct = !%front;
 	socket my $fh, $direct ? PF_UNIX : PF_INET, SOCK_STREAM, 0 or die "socket: $!";
 	connect $fh, $direct ? pack_sockaddr_un($stage->{listen}) : pack_sockaddr_in($stage->{port}, INADDR_LOOPBACK) or die "connect: $!";
 	my $path = $s->stream_path(1, $block);
@@ -61,7 +70,7 @@ sub take {
 			next if !$got;
 			$bytes += $got;
 			$buf = ($tail{$fd} // '') . $buf;		# an event's name may come in two parts
-			$updates++ while $buf =~ /^event: (?:update|init)\n/mg;
+			$updates++ while $buf =~ /event: (?:update|init)\n/g;	# at the start of a line, or of a FastCGI record
 			$tail{$fd} = substr $buf, 1 + rindex $buf, "\n";
 		}
 	}
@@ -73,19 +82,21 @@ sub streams {
 	attach(101);
 	take(time + 10, sub { $updates >= 1 });
 	my ($loop) = $s->pids('loop 1/101');
-	my @web = $mode eq 'lighttpd' ? $s->pid('lighttpd') : ();
-	my ($rss, $web, $slab, $t) = (private($loop), private(@web), slab(), time);
+	my @front = sort keys %front;
+	my ($rss, $slab, $t) = (private($loop), slab(), time);
+	my %had = map { $_ => private(@{$front{$_}}) } @front;
 	for (2 .. $n) { attach(101); take(time + 0.001, sub { 0 }) if $_ % 200 == 0 }
 	take(time + 60, sub { $updates >= $n });
 	my $d = time - $t;
 	printf "%d of %d streams have init (400 seats) after %.1f s: %.0f a second\n", $updates, $n, $d, $updates / $d;
 	sleep 1;
 	printf "memory per stream: loop %.0f bytes%s, kernel (slab, all of the machine, viewers' ends too) %.1f KiB\n", 1024 * (private($loop) - $rss) / $n,
-	    @web ? sprintf(', lighttpd %.1f KiB', (private(@web) - $web) / $n) : '', (slab() - $slab) / $n;
+	    join('', map { sprintf ', %s %.1f KiB', $_, (private(@{$front{$_}}) - $had{$_}) / $n } @front), (slab() - $slab) / $n;
 	for my $changes (1, 20) {
 		my $rounds = 8;
 		($bytes, $updates) = (0, 0);
-		my ($c, $w) = (cpu($loop), cpu(@web));
+		my %used = map { $_ => -cpu(@{$front{$_}}) } @front;
+		my $c = -cpu($loop);
 		my @took;
 		for my $round (1 .. $rounds) {
 			my $before = $updates;
@@ -96,14 +107,16 @@ sub streams {
 			take(time + 15, sub { $updates - $before >= $n * $changes });
 			push @took, time - $first;
 		}
-		($c, $w) = (cpu($loop) - $c, cpu(@web) - $w);
+		$c += cpu($loop);
+		$used{$_} += cpu(@{$front{$_}}) for @front;
 		printf "%d changes in a poll, %d times: %.0f of %.0f events arrived; the last viewer %.0f ms after the first (median); processor per viewer and poll: loop %.1f µs%s; %.0f bytes each\n",
 		    $changes, $rounds, $updates, $n * $changes * $rounds, 1000 * (sort { $a <=> $b } @took)[$#took / 2], 1e6 * $c / $n / $rounds,
-		    @web ? sprintf(', lighttpd %.1f µs', 1e6 * $w / $n / $rounds) : '', $bytes / $n / $rounds;
+		    join('', map { sprintf ', %s %.1f µs', $_, 1e6 * $used{$_} / $n / $rounds } @front), $bytes / $n / $rounds;
 	}
-	my ($c, $w) = (cpu($loop), cpu(@web));
+	my %all = (loop => [$loop], %front);
+	my %from = map { $_ => cpu(@{$all{$_}}) } keys %all;
 	take(time + 5, sub { 0 });
-	printf "nothing happens: loop %.2f %% of a core%s\n", 20 * (cpu($loop) - $c), @web ? sprintf(', lighttpd %.2f %%', 20 * (cpu(@web) - $w)) : '';
+	printf "nothing happens: %s of a core\n", join ', ', map { sprintf '%s %.2f %%', $_, 20 * (cpu(@{$all{$_}}) - $from{$_}) } 'loop', @front;
 	return;
 }
 

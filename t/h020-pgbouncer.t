@@ -4,7 +4,7 @@
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario; use Deploy; use Time::HiRes qw(time);
 
 plan skip_all => 'pgbouncer is not installed' if !have('pgbouncer');
-my $groups = $ENV{SEATCAST_GROUPS} // 64;	# as many as the issue says: 300
+my $groups = $ENV{SEATCAST_GROUPS} // 64;	# t/slow/s300-pgbouncer.t: 300
 my $s = Scenario->new(start => 0, lighttpd => 0, seats => 20, poll_interval => '500ms', max_groups => $groups + 4, pg => { max_connections => 60 });
 my $stage = $s->{stage};
 my $slack = 0.3 * ($ENV{SEATCAST_PATIENCE} // 1);
@@ -42,6 +42,14 @@ is($s->http(GET => '/api/matches/1/blocks/9/seats')->{status}, 404, 'no such blo
 my $role = $s->session(host => $s->dir . '/pgbouncer', port => 6432, user => 'seatcast_writer');
 is($role->value('SHOW statement_timeout'), '4s', "the role's settings hold through the pool");
 $role->kill;
+
+# --check notices it, and does not count its own connections against the server's
+for (1, 2) {		# twice over one server connection: it leaves nothing behind
+	my $check = qx{'@{[ binary($stage) ]}' --check --max-groups $groups --max-streams 100 --database '$database' 2>&1};
+	is($?, 0, '--check: exit 0') or diag($check);
+	like($check, qr/^pooler: yes; .* @{[ $groups + 4 ]} connections/m, '… with a word about the pooler');
+	unlike($check, qr/^(?:error|warning)/m, '… and nothing to complain about');
+}
 
 # Many groups
 my $began = time;

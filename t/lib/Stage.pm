@@ -172,6 +172,9 @@ sub pg_conninfo {
 	return join ' ', map { "$_=$c{$_}" } sort keys %c;
 }
 
+# The same for seatcast with SEATCAST_PGBOUNCER=1: by way of a PgBouncer.
+sub pooled { my ($self) = @_; require Deploy; return $self->{pooled} //= Deploy::start_pgbouncer($self) }
+
 sub pg_init {
 	my ($self) = @_;
 	my $user = $> == 0 ? (grep { getpwnam $_ } qw(postgres nobody daemon))[0] : undef;
@@ -283,7 +286,7 @@ sub pg_install {
 sub start_seatcast {
 	my ($self, %o) = @_;
 	my ($env, $wait) = (delete $o{env} // {}, delete $o{wait} // 1);
-	my %opt = (listen => "$self->{dir}/fcgi.sock", database => $self->pg_conninfo(user => 'seatcast_writer'),
+	my %opt = (listen => "$self->{dir}/fcgi.sock", database => $ENV{SEATCAST_PGBOUNCER} ? $self->pooled : $self->pg_conninfo(user => 'seatcast_writer'),
 		map { tr/_/-/r => $o{$_} } keys %o);
 	$self->{listen} = $opt{listen};
 	my $binary = $ENV{SEATCAST} // "$self->{build}/src/seatcast";
@@ -312,7 +315,7 @@ sub free_port {
 	die "no free port found\n";
 }
 
-# lighttpd with the sample configuration; append => text to add to it, web_dir => another page.
+# lighttpd with the sample configuration; append => text to add to it, edit => sub that changes it in $_, web_dir => another page.
 sub start_lighttpd {
 	my ($self, %o) = @_;
 	my $lighttpd = (grep { -x } map { "$_/lighttpd" } split(/:/, $ENV{PATH}), '/usr/sbin', '/usr/local/sbin')[0]
@@ -325,11 +328,12 @@ sub start_lighttpd {
 		$self->{port} = $o{port} // $self->free_port;
 		my %var = (bind => '"127.0.0.1"', port => $self->{port}, web_dir => '"' . ($o{web_dir} // "$self->{src}/web") . '"',
 			socket => qq("$self->{dir}/fcgi.sock"), log_dir => qq("$self->{dir}/log"), max_fds => $fds,
-			pid_file => qq("$self->{dir}/lighttpd.pid"), max_conns => int($fds / 2));
+			max_conns => int($fds / 2));
 		for my $name (sort keys %var) {
 			$conf =~ s/^(var\.$name\s*=\s*)[^#\n]*/$1$var{$name} /m or die "lighttpd.conf.sample: no var.$name\n";
 		}
 		$conf =~ s/^server\.(?:user|group)name.*\n//mg;
+		if ($o{edit}) { $o{edit}->() for $conf }
 		open my $fh, '>', "$self->{dir}/lighttpd.conf" or die "lighttpd.conf: $!";
 		print $fh $conf, $o{append} // '';
 		close $fh or die "lighttpd.conf: $!";
