@@ -1,5 +1,9 @@
+#include <sys/stat.h>
+
 #include <errno.h>
 #include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +17,7 @@
 
 static enum log_level	 log_max = LOG_LEVEL_INFO;
 static int		 log_to_syslog;
+static bool		 log_to_journal;	/* standard error is systemd's journal */
 static char		 log_who[128] = "seatcast";
 
 static const struct {
@@ -25,11 +30,26 @@ static const struct {
 	[LOG_LEVEL_DEBUG]	= { "debug", LOG_DEBUG },
 };
 
+/* As JOURNAL_STREAM says, "device:inode", if standard error is still that (systemd.exec(5)). */
+static bool
+stderr_is_journal(void)
+{
+	const char	*stream = getenv("JOURNAL_STREAM");
+	char		 ours[64];
+	struct stat	 st;
+
+	if (stream == NULL || fstat(STDERR_FILENO, &st) == -1)
+		return (false);
+	snprintf(ours, sizeof(ours), "%ju:%ju", (uintmax_t)st.st_dev, (uintmax_t)st.st_ino);
+	return (strcmp(stream, ours) == 0);
+}
+
 void
 log_open(enum log_level level, int use_syslog)
 {
 	log_max = level;
 	log_to_syslog = use_syslog;
+	log_to_journal = stderr_is_journal();
 	if (use_syslog)
 		openlog("seatcast", LOG_PID, LOG_DAEMON);
 }
@@ -46,7 +66,11 @@ log_process(const char *fmt, ...)
 	errno = saved;
 }
 
-/* "2026-11-22T12:00:00.123Z warn  ": what stands before the message. */
+/*
+ * "2026-11-22T12:00:00.123Z warn  ": what stands before the message.  The journal,
+ * which has a clock of its own, wants "<4>" (sd-daemon(3)), and can then be asked
+ * for warnings alone.
+ */
 static size_t
 log_prefix(char *line, size_t size, enum log_level level)
 {
@@ -55,6 +79,8 @@ log_prefix(char *line, size_t size, enum log_level level)
 	size_t		 len;
 	int		 n;
 
+	if (log_to_journal)
+		return ((size_t)snprintf(line, size, "<%d>", log_levels[level].priority));
 	clock_gettime(CLOCK_REALTIME, &now);
 	gmtime_r(&now.tv_sec, &tm);
 	len = strftime(line, size, "%Y-%m-%dT%H:%M:%S", &tm);

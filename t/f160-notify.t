@@ -29,4 +29,17 @@ for my $kind (sort keys %name) {
 	is(scalar(grep { $_ eq 'READY=1' } @told), 1, "$kind: READY=1 was said once");
 	is($told->('WATCHDOG=1'), 0, "$kind: no WATCHDOG=1 where none is waited for") if !%watchdog;
 }
+
+# Its log, in systemd's journal, has priorities; a variable that is about another file means nothing.
+my $log = $s->log_path('seatcast');
+my @st = stat $log;
+for my $journal ([1, "$st[0]:$st[1]", 'standard error is the journal: <6> and no clock'], [0, "$st[0]:1", 'it is not: a clock and no <6>']) {
+	my ($is, $stream, $says) = @$journal;
+	my $before = length $s->log_text('seatcast');
+	$s->start_seatcast(env => { JOURNAL_STREAM => $stream });
+	$s->stop_seatcast;
+	my @lines = split /\n/, substr $s->log_text('seatcast'), $before;
+	is(scalar(grep { $is ? !/^<6>master: / : !/^\d{4}-\d\d-\d\dT[\d:.]+Z info  master: / } @lines), 0, $says) or diag "@lines";
+	cmp_ok(scalar(@lines), '>', 2, '… in all lines');
+}
 $s->done;
