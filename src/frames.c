@@ -198,6 +198,11 @@ get(struct frames *f, const struct sse_known *known, uint64_t upto, int64_t from
 		return (NULL);
 	}
 	HASH_ADD(hh, f->events, key, sizeof(fr->key), fr);
+	if (fr->hh.tbl == NULL) {	/* HASH_NONFATAL_OOM */
+		payload_unref(&fr->payload);
+		free(fr);
+		return (NULL);
+	}
 	return (fr);
 }
 
@@ -304,8 +309,13 @@ frames_stuck_part(struct frames *f, struct payload *p, size_t offset, size_t *st
 		free(st);
 		return (payload_ref(known->part));
 	}
-	st->whole = payload_ref(p);
 	HASH_ADD(hh, f->stuck, key, sizeof(st->key), st);
+	if (st->hh.tbl == NULL) {	/* HASH_NONFATAL_OOM */
+		payload_unref(&st->part);
+		free(st);
+		return (NULL);
+	}
+	st->whole = payload_ref(p);
 	return (payload_ref(st->part));
 }
 

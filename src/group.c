@@ -36,6 +36,10 @@ group_get(struct master *m, const struct group_key *key)
 		return (g);
 	g->key = *key;
 	HASH_ADD(hh, m->groups, key, sizeof(g->key), g);
+	if (g->hh.tbl == NULL) {	/* HASH_NONFATAL_OOM */
+		free(g);
+		return (NULL);
+	}
 	return (g);
 }
 

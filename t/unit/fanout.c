@@ -462,6 +462,6 @@ main(void)
 	TCase	*tc = unit_case(s, "fanout");
 
 	log_open(LOG_LEVEL_ERROR, false);
-	tcase_add_loop_test(tc, a_viewer_misses_nothing_however_it_reads, 0, 12);
+	tcase_add_loop_test(tc, a_viewer_misses_nothing_however_it_reads, 0, 8);
 	return (unit_main(s));
 }
