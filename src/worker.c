@@ -46,6 +46,7 @@ struct worker {
 	struct db		*db;
 	struct request		*requests;	/* waiting for the database */
 	bool			 draining;	/* streams are refused */
+	bool			 overloaded;	/* the last hand-over found no room; logged */
 	bool			 stopping;	/* accepts nothing; ends with its last request */
 	ev_timer		 alive;
 	ev_signal		 sigterm, sigint, sigusr1;
@@ -152,10 +153,14 @@ hand_over(struct request *rq)
 	}
 	fill_handover(rq, &g.handover);
 	if (request_hand_over(rq, give, &g) == -1) {
-		log_warn("hand-over: the master does not take it");
+		if (!w->overloaded)
+			log_warn("hand-over: the master does not take it");
+		w->overloaded = true;
 		refuse(rq, CHAN_R_OVERLOAD);
-	} else
+	} else {
+		w->overloaded = false;
 		board_add(w->in->slot, BOARD_handovers, 1);
+	}
 }
 
 static void
