@@ -34,6 +34,7 @@
 #include "title.h"
 
 #define ALIVE_S			1.0
+#define MASTER_QUEUE		512	/* hand-overs the master may be behind: everybody comes when the sale opens */
 #define EXISTS_TIMEOUT_MS	5000	/* how long a stream request waits for the database: SPEC 1 */
 #define SQL_EXISTS		"SELECT seatcast.block_exists($1::bigint, $2::bigint)"
 #define LIBFCGI_CLOSE_POLL_MS	"20"	/* its default blocks up to 2 s for a peer that lingers */
@@ -421,7 +422,7 @@ worker_main(const struct inherit *in)
 	title_set("worker");
 	if ((w->ev = ev_loop_new(EVFLAG_AUTO)) == NULL)
 		fatalx("no event loop");
-	chan_init(&w->master, w->ev, in->channel_fd, CHAN_WORKER, CHAN_MASTER, 64,
+	chan_init(&w->master, w->ev, in->channel_fd, CHAN_WORKER, CHAN_MASTER, MASTER_QUEUE,
 	    on_message, on_master_gone, w);
 	start_libfcgi(w);
 	if ((w->db = db_new(w->ev, in->opts->database, in->slot)) == NULL ||
