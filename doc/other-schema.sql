@@ -56,7 +56,12 @@ CREATE TABLE IF NOT EXISTS seatcast.touched (
     changed_xid xid8 NOT NULL,
     PRIMARY KEY (game_no, chair_no)
 ) WITH (fillfactor = 70);
-CREATE INDEX IF NOT EXISTS touched_by_stand ON seatcast.touched (game_no, stand_no, changed_xid);
+DO $$      -- IF NOT EXISTS alone would lock the table before it looks for the name, and wait for every buyer's transaction
+BEGIN
+    IF to_regclass('seatcast.touched_by_stand') IS NULL THEN
+        CREATE INDEX touched_by_stand ON seatcast.touched (game_no, stand_no, changed_xid);
+    END IF;
+END $$;
 
 CREATE OR REPLACE FUNCTION seatcast.touch(game int, chair int)
 RETURNS void LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, shop, pg_temp AS $$

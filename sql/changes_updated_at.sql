@@ -54,7 +54,7 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path FROM CURRENT AS $$
      ORDER BY 1 NULLS LAST
 $$;
 
--- updated_at < infinity tells nothing but the planner: without knowing the values it takes a range with two ends for narrow and
+-- updated_at <= infinity tells nothing but the planner: without knowing the values it takes a range with two ends for narrow and
 -- uses the index, and one with an open end for a third of the table.
 CREATE OR REPLACE FUNCTION seatcast.changes(match_id bigint, block_id bigint, cursor text)
 RETURNS TABLE (seat_id bigint, status text, hold_expires_at timestamptz, next_cursor text, as_of timestamptz)
@@ -67,7 +67,7 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path FROM CURRENT AS $$
           FROM last l WHERE l.poll <= now()
     ), changed AS (
         SELECT a.seat_id FROM allocations a
-         WHERE a.match_id = $1 AND a.updated_at > (SELECT f.at FROM since f) AND a.updated_at < 'infinity'
+         WHERE a.match_id = $1 AND a.updated_at > (SELECT f.at FROM since f) AND a.updated_at <= 'infinity'
         UNION
         SELECT a.seat_id FROM allocations a
          WHERE a.match_id = $1 AND a.updated_at IS NULL AND (SELECT f.at FROM since f) IS NOT NULL

@@ -134,7 +134,7 @@ BEGIN
     UNION ALL
     -- What a CREATE INDEX CONCURRENTLY has left that failed: it costs every write and serves nobody.
     SELECT 'warning', format('the index %s is invalid, what is left of a command that failed: %s %s', i.indexrelid::regclass,
-                             CASE WHEN c.relname ~ '_cc(new|old)\d*$' THEN 'DROP INDEX CONCURRENTLY' ELSE 'REINDEX INDEX CONCURRENTLY' END, i.indexrelid::regclass)
+                             CASE WHEN c.relname ~ '_cc(new|old)[0-9]*$' THEN 'DROP INDEX CONCURRENTLY' ELSE 'REINDEX INDEX CONCURRENTLY' END, i.indexrelid::regclass)
       FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
      WHERE i.indrelid IN (SELECT to_regclass(t.name) FROM unnest(tabs) AS t (name)) AND NOT i.indisvalid
        AND NOT EXISTS (SELECT FROM pg_stat_progress_create_index b WHERE b.index_relid = i.indexrelid)
