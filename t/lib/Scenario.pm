@@ -41,12 +41,26 @@ sub new {
 	my $self = bless { clients => [], direct => !($h{lighttpd} // 1) }, $class;
 	$self->{seatcast} = { workers => 2, poll_interval => '200ms', drain_timeout => '1s', env => $h{env} // {} };
 	$self->{seatcast}{tr/-/_/r} = $o{$_} for keys %o;
+	my $server = $self->{direct} || defined $h{lighttpd_conf} ? undef : $ENV{SEATCAST_SERVER};	# another one instead of lighttpd
+	$h{pg}{unix_socket_permissions} = '0777' if $server;		# whose programs are another user's
 	my $stage = $self->{stage} = Stage->new(pg => { log_statement => 'all', %{$h{pg} // {}} });
 	$current = $self;
 	$stage->pg_start->pg_install(%h);
 	$stage->{tick} = sub { $self->serve(0.01) };
+	if ($server) {
+		chmod 0755, "$stage->{dir}/pg";
+		$stage->{listen} = "$stage->{dir}/fcgi.sock";
+		$self->{seatcast}{listen_mode} //= '0666';
+		$self->{seatcast}{heartbeat} //= '1s' if $server ne 'nginx';	# Apache notices with the second that a browser has left
+		$self->{seatcast}{control} = "$stage->{dir}/control.sock" if $server eq 'mod-fcgid';
+	}
 	$self->start_seatcast if $h{start} // 1;
-	$stage->start_lighttpd(append => $h{lighttpd_conf}) if !$self->{direct};
+	if ($server) {
+		require Deploy;
+		Deploy::start_server($stage, $server);
+	} elsif (!$self->{direct}) {
+		$stage->start_lighttpd(append => $h{lighttpd_conf});
+	}
 	return $self;
 }
 
