@@ -271,7 +271,7 @@ check_socket(const struct opts *o)
 
 	if (o->listen == NULL)
 		return;
-	if (strchr(o->listen, '/') == NULL && strchr(o->listen, ':') != NULL) {
+	if (strchr(o->listen, '/') == NULL) {
 		say("warning", "--listen %s is TCP, and FastCGI has no authentication: everybody who reaches it is the web server; prefer a unix socket",
 		    o->listen);
 		return;

@@ -24,7 +24,7 @@ static size_t nbound;
 static bool
 is_path(const char *address)
 {
-	return (strchr(address, ':') == NULL || strchr(address, '/') != NULL);
+	return (strchr(address, '/') != NULL);
 }
 
 static void
@@ -142,7 +142,7 @@ open_tcp(const char *address, char *error_r, size_t size)
 	int		 fd = -1, rc, on = 1;
 
 	if (split(address, host, sizeof(host), &port) == -1)
-		return (fail(error_r, size, address, "not a path, HOST:PORT, [HOST]:PORT or :PORT with a port from 1 to 65535"));
+		return (fail(error_r, size, address, "not a path with a '/', HOST:PORT, [HOST]:PORT or :PORT with a port from 1 to 65535"));
 	memset(&hints, 0, sizeof(hints));
 	hints.ai_socktype = SOCK_STREAM;
 	/* without a host: loopback; FastCGI has no authentication and is for the web server alone */

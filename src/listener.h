@@ -14,7 +14,7 @@
 #define LISTENER_BACKLOG	4096	/* a full backlog is an instant 500 in lighttpd: FASTCGI.md 3.7 */
 
 /*
- * address: "PATH" (with a '/', or without a ':'), "HOST:PORT", "[HOST]:PORT" or ":PORT" (loopback).
+ * address: "PATH" (with a '/'), "HOST:PORT", "[HOST]:PORT" or ":PORT" (loopback).
  * Returns the descriptor, non-blocking and CLOEXEC; -1: error_r says what to do.
  */
 int	listener_open(const char *address, mode_t mode, char *error_r, size_t size);

@@ -88,8 +88,10 @@ for my $bad ('nonsense', 'foo=bar', "host='unterminated", 'postgresql://[::1/x',
 	unlike($said, qr/heim/, '… which shows no password');
 	like($said, qr/\Aseatcast: --database: nothing that libpq can read .*\n\z/, '… in one line');
 }
-$s->{stage}->spawn('bare', [$binary, '--listen', 'bare.sock', '--database', $s->pg_conninfo]);
-$s->expect('--listen takes the name of a file alone', sub { -S $s->dir . '/bare.sock' }, 5);
-is($s->{stage}->stop('bare'), 0, '… and ends as it should');
+for my $bad ('9000', 'bare.sock', 'localhost', 'localhost:', ':0', ':65536', '127.0.0.1:x') {
+	my $said = qx{'$binary' --listen '$bad' 2>&1};
+	is($? >> 8, 2, "--listen $bad: exit status 2");
+	like($said, qr/\Aseatcast: --listen: \Q$bad\E: not a path with a '\/', HOST:PORT, .*\n\z/, '… in one line');
+}
 $s->restart_seatcast;
 $s->done;
