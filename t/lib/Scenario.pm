@@ -208,6 +208,7 @@ sub done {
 		$stage->wait_until(sub { !($left = join ', ', map { "$_->[0] $_->[3]" } grep { $_->[2] == $stage->{last_group} } Stage::processes()) }, 5);
 		is($left, '', 'no process of seatcast is left');
 	}
+	Deploy::stop_server($stage) if ($stage->{web} // '') eq 'web';	# as it wants to be: killed, it would leave its own processes
 	my @bad = grep { !$o{allow} || $_ !~ $o{allow} } $self->log_text('seatcast') =~
 	    /^(.*(?:AddressSanitizer|LeakSanitizer|ThreadSanitizer|runtime error:|must: |\bfatal\b|==\d+== (?:Invalid|Conditional)|Z error ).*)$/mg;
 	is(join("\n", @bad), '', 'the log is clean');
