@@ -141,6 +141,8 @@ fanout_attach(struct fanout *f, const struct chan_handover *h, int fd, uint64_t 
 		f->streams++;
 		board_set(f->slot, BOARD_viewers, (int64_t)f->streams);
 	}
+	/* after the connection shows, and at once: the master counts what was sent and not adopted as streams to come */
+	board_add(f->slot, BOARD_adopted, 1);
 	if (f->draining)
 		refuse_waiting(v, CHAN_R_DRAINING);
 	else if (can_serve(f))

@@ -38,7 +38,7 @@ void		 fanout_free(struct fanout **fp);	/* closes what is left, without ceremony
  * memory), and refused politely when that takes longer than 5 s since accepted_ms.
  * number counts hand-overs; the last whose answer has begun is on the board
  * before its first byte goes out, so that the master can save the others.
- * 0, or -1: ENOMEM, and fd is closed without a byte.
+ * Counts it as adopted.  0, or -1: ENOMEM, not counted, and fd is closed without a byte.
  */
 int		 fanout_attach(struct fanout *f, const struct chan_handover *h, int fd, uint64_t number);
 

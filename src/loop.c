@@ -128,9 +128,10 @@ adopt(struct loop *lp, const struct chan_handover *h, int fd)
 		if (!lp->draining)
 			feed_resume(lp->feed);
 	}
-	if (fd == -1 || fanout_attach(lp->fanout, h, fd, lp->adopted) == -1)
+	if (fd == -1 || fanout_attach(lp->fanout, h, fd, lp->adopted) == -1) {
 		report_lost(lp);
-	board_add(lp->in->slot, BOARD_adopted, 1);	/* after the connection shows on the board: the master relies on it */
+		board_add(lp->in->slot, BOARD_adopted, 1);
+	}
 }
 
 static void
