@@ -27,6 +27,7 @@
 #include <unistd.h>
 
 #include "checkup.h"
+#include "fd.h"
 #include "listener.h"
 #include "mono.h"
 #include "opts.h"
@@ -35,7 +36,6 @@
 #define CONNECT_TIMEOUT		"5"	/* s; what --database says counts */
 #define STATEMENT_TIMEOUT	"10s"	/* checkup() counts rows of whole tables */
 #define ANSWER_TIMEOUT_MS	15000	/* the server is frozen, or the network cut */
-#define SPARE_FDS		64	/* of a process, besides streams: see main.c */
 
 /* The functions of the port by what stays away without them. */
 #define STREAMS		"'seatcast.snapshot(bigint,bigint)','seatcast.changes(bigint,bigint,text)','seatcast.block_exists(bigint,bigint)'"
@@ -224,7 +224,7 @@ static void
 check_descriptors(const struct opts *o)
 {
 	struct rlimit	rl;
-	long		need = o->max_streams + SPARE_FDS;
+	long		need = o->max_streams + FD_SPARE;
 
 	if (getrlimit(RLIMIT_NOFILE, &rl) == -1 || rl.rlim_max == RLIM_INFINITY || (long)rl.rlim_max >= need)
 		return;

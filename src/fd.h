@@ -7,6 +7,8 @@
 #ifndef FD_H
 #define FD_H
 
+#define FD_SPARE	64	/* of a process, besides streams: channels, database, log, requests in work */
+
 void	fd_close(int *fd);		/* accepts -1; errno survives */
 int	fd_take(int *fd);		/* returns *fd and sets it to -1 */
 int	fd_nonblock(int fd);		/* -1: errno */

@@ -10,6 +10,7 @@
 #include "checkup.h"
 #include "config.h"
 #include "db.h"
+#include "fd.h"
 #include "inherit.h"
 #include "listener.h"
 #include "log.h"
@@ -17,7 +18,6 @@
 #include "title.h"
 
 #define EXIT_USAGE	2
-#define SPARE_FDS	64	/* of a process: channels, database, log, requests in work */
 
 static int
 usage_error(const char *option, const char *why)
@@ -39,7 +39,7 @@ fit_descriptors(struct opts *o)
 	if (setrlimit(RLIMIT_NOFILE, &rl) == -1 || getrlimit(RLIMIT_NOFILE, &rl) == -1 ||
 	    rl.rlim_cur == RLIM_INFINITY || rl.rlim_cur > 2000000)
 		return;
-	fits = (long)rl.rlim_cur > 2 * SPARE_FDS ? (long)rl.rlim_cur - SPARE_FDS : SPARE_FDS;
+	fits = (long)rl.rlim_cur > 2 * FD_SPARE ? (long)rl.rlim_cur - FD_SPARE : FD_SPARE;
 	if (o->max_streams > fits) {
 		log_warnx("--max-streams %ld lowered to %ld: a process may open %ld files here; "
 		    "raise the limit (LimitNOFILE, ulimit -Hn)", o->max_streams, fits, (long)rl.rlim_cur);

@@ -58,14 +58,7 @@ sub watch { my ($self, $name, $match, $block, %headers) = @_; return $self->requ
 
 sub wants_read { return 1 }
 sub wants_write { return length $_[0]{out} }
-sub pump {
-	my ($self) = @_;
-	local $SIG{PIPE} = 'IGNORE';
-	my $n = syswrite $self->{fh}, $self->{out};
-	substr $self->{out}, 0, $n // 0, '';
-	$self->{out} = '' if !defined $n && !$!{EAGAIN};
-	return;
-}
+sub pump { return Client::pump(@_) }
 sub take {
 	my ($self) = @_;
 	my $n = sysread $self->{fh}, $self->{in}, 262144, length $self->{in};
