@@ -26,11 +26,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/fd.h"
+#include "base/listener.h"
+#include "base/mono.h"
+#include "base/opts.h"
 #include "checkup.h"
-#include "fd.h"
-#include "listener.h"
-#include "mono.h"
-#include "opts.h"
 
 #define CLOCK_OFFSET_S		2.0	/* more than this between database and this machine is worth a word */
 #define CONNECT_TIMEOUT		"5"	/* s; what --database says counts */

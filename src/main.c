@@ -7,15 +7,15 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "base/fd.h"
+#include "base/listener.h"
+#include "base/log.h"
+#include "base/opts.h"
+#include "base/title.h"
 #include "checkup.h"
 #include "config.h"
-#include "db.h"
-#include "fd.h"
-#include "inherit.h"
-#include "listener.h"
-#include "log.h"
-#include "opts.h"
-#include "title.h"
+#include "shared/db.h"
+#include "shared/inherit.h"
 
 #define EXIT_USAGE	2
 

@@ -29,19 +29,20 @@ s/\\-/-/g for keys %described;
 is(join(' ', grep { !$described{$_} } sort keys %offered), '', 'every option of --help is an item of the manual');
 is(join(' ', grep { !$offered{$_} } sort keys %described), '', 'every option of the manual is in --help');
 
-my %counter = slurp("$src/src/board_tbl.h") =~ /^BOARD\((\w+),\s*(\w+),/mg;
+my %counter = slurp("$src/src/shared/board_tbl.h") =~ /^BOARD\((\w+),\s*(\w+),/mg;
+$counter{"refused_$_"} = 'COUNTER' for slurp("$src/src/shared/refusal_tbl.h") =~ /^REFUSAL\(\w+, (\w+),/mg;
 ok(keys %counter > 10, 'board_tbl.h has counters');
 # Monotonic times mean nothing outside the machine: /metrics has ages made from them instead.
 my %exported = map { ('seatcast_' . $_ . ($counter{$_} eq 'COUNTER' ? '_total' : '') => 1) } grep { !/_mono_ms\z/ } keys %counter;
 is(join(' ', grep { $manual !~ /\b$_\b/ } sort keys %exported), '', 'every counter is in the manual');
-my %made = map { $_ => 1 } slurp("$src/src/page.c") =~ /\b(?:describe|histogram)\(&?b, "(\w+)"/g;	# what /metrics computes
+my %made = map { $_ => 1 } slurp("$src/src/worker/monitor.c") =~ /\b(?:describe|histogram)\(&?b, "(\w+)"/g;	# what /metrics computes
 is(join(' ', grep { !$exported{$_} && !$made{s/\Aseatcast_//r} } sort $manual =~ /^\.It\b.*?\b(seatcast_\w+)/mg), '',
 	'every counter of the manual is in /metrics');
 
 # Log lines for an operator: of each format the longest piece without a conversion.
 (my $plain = $manual) =~ s/\s+/ /g;
 my @unsaid;
-for my $file (glob "$src/src/*.c") {
+for my $file (glob "$src/src/{,*/}*.c") {
 	my $text = slurp($file);
 	while ($text =~ /\b(?:log_warnx?|fatalx?)\(((?:\s*"(?:[^"\\]|\\.)*")+)/g) {
 		my $format = join '', $1 =~ /"((?:[^"\\]|\\.)*)"/g;

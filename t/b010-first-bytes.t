@@ -15,23 +15,23 @@ is($c->{status}, 200, 'status 200');
 is($c->{headers}{$_}, $header->{$_}, "header $_") for sort keys %$header;
 my $init = join ',', map { qq({"id":$_,"status":") . ($_ == 102 ? 'HOLD' : 'AVAILABLE') . '"}' } 101 .. 105;
 my ($epoch, $v);
-like($c->{body}, qr/\Aretry: \d+\n\nid: [0-9a-f]{8}-\d+\nevent: init\ndata: \Q{"status":200,"data":{"seats":[$init]}}\E\n\n\z/,
+like($c->{body}, qr/\Aretry: \d+\n\nevent: init\ndata: \Q{"status":200,"data":{"seats":[$init]}}\E\nid: [0-9a-f]{8}-\d+\n\n\z/,
 	'retry and init to the byte') and ($epoch, $v) = $c->{body} =~ /^id: ([0-9a-f]+)-(\d+)$/m;
 
 # One seat.
 $s->sql("SELECT seatcast.hold(1, 101, 7, '5m')");
 $c->expect_event('update');
 is($c->{body} =~ s/\A.*?"seats".*?\n\n//sr, sprintf(
-	qq(id: %s-%d\nevent: update\ndata: {"status":200,"data":{"seatId":101,"status":"HOLD"}}\n\n), $epoch, ++$v), 'an update to the byte');
+	qq(event: update\ndata: {"status":200,"data":{"seatId":101,"status":"HOLD"}}\nid: %s-%d\n\n), $epoch, ++$v), 'an update to the byte');
 
 # Several in one transaction, written in another order than they are told; looked at as FastCGI records too.
 my $raw = $s->fcgi->request(path => $s->stream_path(1, 101), headers => { Accept => 'text/event-stream' });
-ok($raw->read_until(sub { $raw->{stdout} =~ /event: init\ndata: .*\n\n\z/ }), 'a second viewer over bare FastCGI');
+ok($raw->read_until(sub { $raw->{stdout} =~ /event: init\ndata: .*\nid: .*\n\n\z/ }), 'a second viewer over bare FastCGI');
 my $records = @{$raw->{records}};
 $s->sql("BEGIN; SELECT seatcast.hold(1, 105, 7, '5m'); SELECT seatcast.release(1, 102, 7); SELECT seatcast.confirm(1, 7, '{101}'); COMMIT");
 $c->expect_event('update', seatId => 105);
-my $batch = join '', map { sprintf(qq(%sevent: update\ndata: {"status":200,"data":{"seatId":%d,"status":"%s"}}\n\n),
-	$_->[0] == 105 ? "id: $epoch-" . ($v + 1) . "\n" : '', @$_) } [101, 'OCCUPIED'], [102, 'AVAILABLE'], [105, 'HOLD'];
+my $batch = join '', map { sprintf(qq(event: update\ndata: {"status":200,"data":{"seatId":%d,"status":"%s"}}\n%s\n),
+	@$_, $_->[0] == 105 ? "id: $epoch-" . ($v + 1) . "\n" : '') } [101, 'OCCUPIED'], [102, 'AVAILABLE'], [105, 'HOLD'];
 is($c->{body} =~ s/\A.*?seatId.*?\n\n//sr, $batch, 'a batch: ascending, the id on the last');
 ok($raw->read_until(sub { @{$raw->{records}} > $records }), 'it came over FastCGI as well') or die;
 is($raw->{records}[$records]{content}, $batch, '… all of it in one record');

@@ -57,7 +57,7 @@ $s->expect_counter(resume_misses => scalar keys %miss);
 my $get_raw = sub {
 	my (@headers) = @_;
 	my $f = $s->fcgi->request(path => $path, headers => { Accept => 'text/event-stream', @headers });
-	$f->read_until(sub { $f->{stdout} =~ /^event: .*\ndata: .*\n\n/m }, 5);
+	$f->read_until(sub { $f->{stdout} =~ /^event: .*\ndata: .*\n(?:id: .*\n)?\n/m }, 5);
 	return $f->{stdout} =~ /^event: (\w+)/m ? $1 : $f->{closed} // 'nothing';
 };
 is($get_raw->('Last-Event-ID' => ''), 'init', 'empty: init');

@@ -20,6 +20,6 @@ $s->sql("INSERT INTO allocations (match_id, seat_id, status) SELECT 1, id, 'OCCU
 $c->expect_seat(101 => 'OCCUPIED', 40_100 => 'OCCUPIED', 20_000 => 'OCCUPIED');
 is(scalar(grep { $_ ne 'OCCUPIED' } values %{$c->{seats}}), 0, 'all 40,000 change at once');
 is(scalar(grep { defined $_->{id} } $c->events('update')), 1, '… as one batch');
-ok($f->read_until(sub { $f->{stdout} =~ /"seatId":40100,"status":"OCCUPIED"\}\}\n\n\z/ }), '… for request 7 as well');
+ok($f->read_until(sub { $f->{stdout} =~ /"seatId":40100,"status":"OCCUPIED"\}\}\nid: .*\n\n\z/ }), '… for request 7 as well');
 is(scalar(grep { $_->{id} != 7 } @{$f->{records}}), 0, '… under its id');
 $s->done;

@@ -19,7 +19,7 @@ my $old = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $s->{stage}
 print {$old} 'GET ' . $s->stream_path(1, 101) . " HTTP/1.0\r\nAccept: text/event-stream\r\n\r\n";
 $old->blocking(0);
 my $text = '';
-ok($s->wait_for(sub { sysread $old, $text, 65536, length $text; $text =~ /^event: init\ndata: .*\n\n/m }, 3), 'HTTP/1.0: init');
+ok($s->wait_for(sub { sysread $old, $text, 65536, length $text; $text =~ /^event: init\ndata: .*\nid: .*\n\n/m }, 3), 'HTTP/1.0: init');
 unlike($text, qr/^transfer-encoding/mi, '… not chunked');
 $s->expect_counter(viewers => 3);
 

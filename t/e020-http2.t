@@ -273,7 +273,7 @@ SKIP: {
 	skip 'curl with HTTP2 is not installed', 3 if $version !~ /^Features:.* HTTP2\b/m;
 	my $out = $s->dir . '/curl';
 	$s->{stage}->spawn('curl', ['curl', '-sN', '--http2-prior-knowledge', '-D', "$out.head", '-o', "$out.body", $s->url($s->stream_path(1, 102))]);
-	$s->expect('curl: init', sub { Stage::slurp("$out.body") =~ /^event: init\ndata: .*\n\n/m });
+	$s->expect('curl: init', sub { Stage::slurp("$out.body") =~ /^event: init\ndata: .*\nid: .*\n\n/m });
 	like(Stage::slurp("$out.head"), qr{^HTTP/2 200 \r?\n.*^content-type: text/event-stream}ms, '… in HTTP/2');
 	change(102, 1);
 	$s->expect('… and an update', sub { Stage::slurp("$out.body") =~ /^event: update\n/m }, $poll + 2);

@@ -51,7 +51,7 @@ for my $way (['HTTP/1.1', '--http1.1'], ['HTTP/2', '--http2']) {
 	my ($version, $option) = @$way;
 	my $t = time;
 	my $c = start($base . $s->stream_path(1, 101), $option);
-	$s->expect("$version: init", sub { body($c) =~ /^event: init\ndata: .*\n\n/m });
+	$s->expect("$version: init", sub { body($c) =~ /^event: init\ndata: .*\nid: .*\n\n/m });
 	my $took = time - $t;
 	cmp_ok($took, '<', 1.0 * $patience, sprintf '… after %.0f ms, with the start of curl', 1000 * $took);
 	like(head($c), qr{^\Q$version\E 200 .*^content-type: text/event-stream}msi, '… in that version');

@@ -38,7 +38,7 @@ for my $id (7, 256, 65535) {
 	is(join(' ', grep { $_ != $id } map { $_->{id} } @{$f->{records}}), '', '… in all records');
 }
 my $seven = $s->fcgi->request(path => $s->stream_path(1, 101), id => 7, headers => { Accept => 'text/event-stream' });
-ok($seven->read_until(sub { $seven->{stdout} =~ /^event: init\n.*\n\n/m }, 3), 'a stream of request 7');
+ok($seven->read_until(sub { $seven->{stdout} =~ /^event: init\n.*\nid: .*\n\n/m }, 3), 'a stream of request 7');
 is(get(chunk => 3)->{status}, 200, 'a request three bytes at a time');
 is(get(split => 1)->{status}, 200, '… in records of one byte');
 is(get(long => 1)->{status}, 200, '… with four-byte lengths');
@@ -144,14 +144,14 @@ cmp_ok(time - $begin, '<', 9 * ($ENV{SEATCAST_PATIENCE} // 1), '… by their dea
 # A record on a live stream: an abort ends that one, and no other.
 my $viewers = $s->counter('viewers');
 my $aborted = $s->fcgi->request(path => $s->stream_path(1, 101), headers => { Accept => 'text/event-stream' });
-$aborted->read_until(sub { $aborted->{stdout} =~ /^event: init\n.*\n\n/m }, 3);
+$aborted->read_until(sub { $aborted->{stdout} =~ /^event: init\n.*\nid: .*\n\n/m }, 3);
 $s->expect_counter(viewers => $viewers + 1);
 $aborted->send(fcgi_record(FCGI_ABORT_REQUEST, ''));
 ok($aborted->closes(2), 'ABORT_REQUEST ends a stream');
 is($aborted->{records}[-1]{type}, FCGI_END_REQUEST, '… with END_REQUEST');
 $s->expect_counter(viewers => $viewers);
 my $noisy = $s->fcgi->request(path => $s->stream_path(1, 101), headers => { Accept => 'text/event-stream' });
-$noisy->read_until(sub { $noisy->{stdout} =~ /^event: init\n.*\n\n/m }, 3);
+$noisy->read_until(sub { $noisy->{stdout} =~ /^event: init\n.*\nid: .*\n\n/m }, 3);
 $noisy->send("\xff" x 10_000);
 $s->sql("SELECT seatcast.hold(1, 101, 7, '5m')");
 $fan->expect_seat(101 => 'HOLD', within => 1);

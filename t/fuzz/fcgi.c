@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fcgi.h"
-#include "must.h"
+#include "base/must.h"
+#include "wire/fcgi.h"
 
 int	LLVMFuzzerTestOneInput(const uint8_t *, size_t);
 

@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "must.h"
-#include "opts.h"
+#include "base/must.h"
+#include "base/opts.h"
 
 #define MAX_ARGS	16
 

@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "must.h"
-#include "route.h"
+#include "base/must.h"
+#include "worker/route.h"
 
 #define LINES	5
 

@@ -1,6 +1,6 @@
 /* board: slots are claimed and released, counters survive their process, groups are found. */
-#include "board.h"
-#include "fd.h"
+#include "base/fd.h"
+#include "shared/board.h"
 #include "unit.h"
 
 START_TEST(a_live_group_is_found_by_its_key_only)

@@ -4,7 +4,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "buf.h"
+#include "base/buf.h"
 #include "unit.h"
 
 START_TEST(appends_are_joined_and_terminated)

@@ -8,8 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "chan.h"
-#include "fd.h"
+#include "base/fd.h"
+#include "shared/chan.h"
 #include "unit.h"
 
 struct seen {
@@ -80,7 +80,7 @@ turn(int times)
 
 START_TEST(a_descriptor_arrives_as_the_same_file_and_leaves_the_sender)
 {
-	struct chan_handover	h = { .match_id = 1, .block_id = 101, .request_id = 7 };
+	struct chan_handover	h = { .key = { 1, 101 }, .request_id = 7 };
 	struct stat		sent, got;
 	int			pipe_fds[2];
 
@@ -91,7 +91,7 @@ START_TEST(a_descriptor_arrives_as_the_same_file_and_leaves_the_sender)
 	turn(2);
 	ck_assert_int_eq(at_master.messages, 1);
 	ck_assert_int_eq(at_master.type, CHAN_HANDOVER);
-	ck_assert_int_eq(at_master.payload.handover.block_id, 101);
+	ck_assert_int_eq(at_master.payload.handover.key.block_id, 101);
 	ck_assert_int_ne(at_master.fd, -1);
 	ck_assert_int_eq(fstat(at_master.fd, &got), 0);
 	ck_assert(sent.st_ino == got.st_ino && sent.st_dev == got.st_dev);
@@ -123,7 +123,7 @@ END_TEST
 /* Fill the socket and the queue; the descriptor of what does not fit stays ours. */
 START_TEST(a_full_queue_says_so_and_takes_nothing)
 {
-	struct chan_handover	h = { .match_id = 1 };
+	struct chan_handover	h = { .key = { 1, 101 } };
 	int			fd, rc, sent = 0;
 
 	for (;;) {

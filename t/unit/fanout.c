@@ -16,13 +16,13 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "board.h"
-#include "fanout.h"
-#include "fd.h"
-#include "feed.h"
-#include "log.h"
-#include "mono.h"
-#include "opts.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/mono.h"
+#include "base/opts.h"
+#include "loop/fanout.h"
+#include "loop/poller.h"
+#include "shared/board.h"
 #include "unit.h"
 
 #define SEATS		500		/* ids 1 to SEATS; some are not there at times */
@@ -33,16 +33,16 @@
 #define ABSENT		(-1)
 #define SNDBUF		4096
 
-/* The feed that fanout asks: a block whose history is known. */
-struct feed {
+/* The poller that fanout asks: a block whose history is known. */
+struct poller {
 	struct seat_map	*seats;
 	bool		 stale;
 };
-const struct seat_map *feed_seats(const struct feed *f) { return (f->seats); }
-bool feed_has_state(const struct feed *f) { return (seat_version(f->seats) > 0); }
-bool feed_is_current(const struct feed *f) { return (!f->stale); }
-bool feed_is_stale(const struct feed *f) { return (f->stale); }
-int64_t feed_as_of_ms(const struct feed *f) { (void)f; return (INT64_C(1700000000000)); }
+const struct seat_map *poller_seats(const struct poller *f) { return (f->seats); }
+bool poller_has_state(const struct poller *f) { return (seat_version(f->seats) > 0); }
+bool poller_is_current(const struct poller *f) { return (!f->stale); }
+bool poller_is_stale(const struct poller *f) { return (f->stale); }
+int64_t poller_as_of_ms(const struct poller *f) { (void)f; return (INT64_C(1700000000000)); }
 
 struct browser {
 	int		 fd;			/* -1: away */
@@ -64,7 +64,7 @@ struct world {
 	struct board		*board;
 	struct board_slot	*slot;
 	struct opts		 opts;
-	struct feed		 feed;
+	struct poller		 poller;
 	struct fanout		*fanout;
 	uint64_t		 number;
 	uint64_t		 random;
@@ -83,7 +83,7 @@ below(uint64_t n)
 static uint64_t
 now(void)
 {
-	return (seat_version(w.feed.seats));
+	return (seat_version(w.poller.seats));
 }
 
 /* --- the database ----------------------------------------------------------- */
@@ -96,8 +96,8 @@ remember(void)
 
 	ck_assert_uint_le(v, VERSIONS);
 	memset(w.history[v], ABSENT, sizeof(w.history[v]));
-	for (i = 0; i < seat_count(w.feed.seats); i++)
-		w.history[v][seat_at(w.feed.seats, i)->id] = (signed char)seat_at(w.feed.seats, i)->status;
+	for (i = 0; i < seat_count(w.poller.seats); i++)
+		w.history[v][seat_at(w.poller.seats, i)->id] = (signed char)seat_at(w.poller.seats, i)->status;
 }
 
 static void
@@ -106,7 +106,7 @@ apply(enum seat_batch kind, const struct seat_row *rows, size_t n)
 	struct seat_outcome	out;
 	uint64_t		before = now();
 
-	ck_assert_int_eq(seat_apply(w.feed.seats, kind, rows, n, 0, &out), 0);
+	ck_assert_int_eq(seat_apply(w.poller.seats, kind, rows, n, 0, &out), 0);
 	if (now() == before)
 		return;
 	remember();
@@ -341,7 +341,7 @@ come(struct browser *b)
 	h.kind = CHAN_STREAM;
 	h.accepted_ms = mono_ms();
 	if (b->id != 0)
-		h.resume = (struct sse_id){ EPOCH, b->id };
+		h.resume = (struct stream_id){ EPOCH, b->id };
 	ck_assert_int_eq(fanout_attach(w.fanout, &h, fds[1], ++w.number), 0);
 }
 
@@ -364,8 +364,8 @@ begin(uint64_t seed)
 	ck_assert_ptr_nonnull(w.ev = ev_loop_new(EVFLAG_AUTO));
 	ck_assert_ptr_nonnull(w.board = board_new(1, NULL));
 	ck_assert_ptr_nonnull(w.slot = board_claim(w.board, BOARD_LOOP, 1, 101));
-	ck_assert_ptr_nonnull(w.feed.seats = seat_map_new());
-	ck_assert_ptr_nonnull(w.fanout = fanout_new(w.ev, &w.opts, w.slot, &w.feed, EPOCH, on_idle, NULL));
+	ck_assert_ptr_nonnull(w.poller.seats = seat_map_new());
+	ck_assert_ptr_nonnull(w.fanout = fanout_new(w.ev, &w.opts, w.slot, &w.poller, EPOCH, on_idle, NULL));
 	change_layout();
 	for (i = 0; i < VIEWERS; i++)
 		w.browser[i].fd = -1;
@@ -379,7 +379,7 @@ end(void)
 	fanout_free(&w.fanout);
 	for (i = 0; i < VIEWERS; i++)
 		fd_close(&w.browser[i].fd);
-	seat_map_free(&w.feed.seats);
+	seat_map_free(&w.poller.seats);
 	ev_loop_destroy(w.ev);
 }
 
@@ -408,7 +408,7 @@ step(void)
 			change_layout();
 		break;
 	case 2:
-		w.feed.stale = !w.feed.stale;
+		w.poller.stale = !w.poller.stale;
 		fanout_freshness(w.fanout);
 		break;
 	case 3: case 4: case 5: case 6: case 7:
@@ -435,7 +435,7 @@ read_all(struct browser *b)
 	for (i = 1; i <= SEATS; i++)
 		ck_assert_msg(b->shown[i] == w.history[now()][i], "at the end seat %lld shows %d, it is %d", (long long)i,
 		    b->shown[i], w.history[now()][i]);
-	ck_assert_int_eq(b->stale, w.feed.stale);
+	ck_assert_int_eq(b->stale, w.poller.stale);
 }
 
 START_TEST(a_viewer_misses_nothing_however_it_reads)

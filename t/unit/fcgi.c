@@ -5,9 +5,9 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include "buf.h"
-#include "fcgi.h"
+#include "base/buf.h"
 #include "unit.h"
+#include "wire/fcgi.h"
 
 /* Records of request 1 as string literals; BYTES gives pointer and length. */
 #define BYTES(s)	s, sizeof(s) - 1

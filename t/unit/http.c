@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "http.h"
 #include "unit.h"
+#include "wire/http.h"
 
 static const struct {
 	const char	*says;

@@ -7,14 +7,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "opts.h"
+#include "base/opts.h"
 #include "unit.h"
 
 #define MAX_ARGS	6
 
 static const char *const variables[] = {
 #define OPT(field, name, TYPE, def, min, max, metavar, text)	#field,
-#include "opts_tbl.h"
+#include "base/opts_tbl.h"
 #undef OPT
 };
 

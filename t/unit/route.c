@@ -5,8 +5,8 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "route.h"
 #include "unit.h"
+#include "worker/route.h"
 
 #define MAX	"9223372036854775807"
 

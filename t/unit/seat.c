@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "seat.h"
+#include "loop/seat.h"
 #include "unit.h"
 
 #define NEVER	SEAT_NO_EXPIRY

@@ -4,14 +4,15 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "seat.h"
-#include "sse.h"
+#include "loop/seat.h"
+#include "loop/sse.h"
 #include "unit.h"
+#include "wire/event.h"
+#include "wire/stream_id.h"
 
 #define NEVER	SEAT_NO_EXPIRY
-#define NOON	INT64_C(1795348800123)		/* 2026-11-22T12:00:00.123Z */
 
-static const struct sse_id	 id41 = { 0x5f3a9c1e, 41 };
+static const struct stream_id	 id41 = { 0x5f3a9c1e, 41 };
 
 /* A map at version 1 with the seats 1 … n, all AVAILABLE. */
 static struct seat_map *
@@ -42,13 +43,6 @@ change(struct seat_map *m, int64_t seat_id, enum seat_status status)
 }
 
 /* Each puts one kind of event; the row says which bytes that must be. */
-static void put_retry(struct buf *b)	{ sse_retry(b, 2317); }
-static void put_beat(struct buf *b)	{ sse_beat(b, NOON); }
-static void put_stale(struct buf *b)	{ sse_stale(b, NOON); }
-static void put_fresh(struct buf *b)	{ sse_fresh(b, NOON); }
-static void put_busy(struct buf *b)	{ sse_busy(b, 12345, "too many streams"); }
-static void put_nasty(struct buf *b)	{ sse_busy(b, 1, "a\n\ndata: \"/b\"\r"); }
-
 static void
 put_init(struct buf *b)
 {
@@ -65,7 +59,7 @@ put_empty_init(struct buf *b)
 {
 	struct seat_map	*m = new_block(0);
 
-	sse_init(b, (struct sse_id){ 0x0000000a, UINT64_MAX }, m);
+	sse_init(b, (struct stream_id){ 0x0000000a, UINT64_MAX }, m);
 	seat_map_free(&m);
 }
 
@@ -83,25 +77,14 @@ static const struct {
 	void		(*put)(struct buf *);
 	const char	*bytes;
 } event_cases[] = {
-	{ "retry is a block of its own", put_retry, "retry: 2317\n\n" },
 	{ "init lists every seat by ascending id", put_init,
-	    "id: 5f3a9c1e-41\nevent: init\ndata: {\"status\":200,\"data\":{\"seats\":["
+	    "event: init\ndata: {\"status\":200,\"data\":{\"seats\":["
 	    "{\"id\":1,\"status\":\"AVAILABLE\"},{\"id\":2,\"status\":\"HOLD\"},"
-	    "{\"id\":3,\"status\":\"OCCUPIED\"}]}}\n\n" },
+	    "{\"id\":3,\"status\":\"OCCUPIED\"}]}}\nid: 5f3a9c1e-41\n\n" },
 	{ "an empty block has an empty list, an epoch leading zeros", put_empty_init,
-	    "id: 0000000a-18446744073709551615\nevent: init\ndata: {\"status\":200,\"data\":{\"seats\":[]}}\n\n" },
+	    "event: init\ndata: {\"status\":200,\"data\":{\"seats\":[]}}\nid: 0000000a-18446744073709551615\n\n" },
 	{ "the snapshot is the data of init", put_snapshot,
 	    "{\"status\":200,\"data\":{\"seats\":[{\"id\":1,\"status\":\"AVAILABLE\"}]}}" },
-	{ "beat tells the time of the last good poll", put_beat,
-	    "event: beat\ndata: {\"status\":200,\"data\":{\"asOf\":\"2026-11-22T12:00:00.123Z\"}}\n\n" },
-	{ "stale is a 503", put_stale,
-	    "event: stale\ndata: {\"status\":503,\"data\":{\"asOf\":\"2026-11-22T12:00:00.123Z\"}}\n\n" },
-	{ "fresh is a 200", put_fresh,
-	    "event: fresh\ndata: {\"status\":200,\"data\":{\"asOf\":\"2026-11-22T12:00:00.123Z\"}}\n\n" },
-	{ "busy says when to come back, and why", put_busy,
-	    "retry: 12345\n\nevent: busy\ndata: {\"status\":503,\"message\":\"too many streams\"}\n\n" },
-	{ "no message can end a line, nor a slash get a backslash", put_nasty,
-	    "retry: 1\n\nevent: busy\ndata: {\"status\":503,\"message\":\"a\\n\\ndata: \\\"/b\\\"\\r\"}\n\n" },
 };
 
 START_TEST(events)
@@ -126,21 +109,21 @@ static const struct {
 	{ "who has everything gets nothing", 4, 0, "" },
 	{ "who claims more gets nothing", 5, 0, "" },
 	{ "one update carries the id", 3, 1,
-	    "id: 5f3a9c1e-41\nevent: update\ndata: {\"status\":200,\"data\":{\"seatId\":2,\"status\":\"AVAILABLE\"}}\n\n" },
+	    "event: update\ndata: {\"status\":200,\"data\":{\"seatId\":2,\"status\":\"AVAILABLE\"}}\nid: 5f3a9c1e-41\n\n" },
 	{ "of several only the last carries it, which need not be the latest", 2, 2,
 	    "event: update\ndata: {\"status\":200,\"data\":{\"seatId\":1,\"status\":\"OCCUPIED\"}}\n\n"
-	    "id: 5f3a9c1e-41\nevent: update\ndata: {\"status\":200,\"data\":{\"seatId\":2,\"status\":\"AVAILABLE\"}}\n\n" },
+	    "event: update\ndata: {\"status\":200,\"data\":{\"seatId\":2,\"status\":\"AVAILABLE\"}}\nid: 5f3a9c1e-41\n\n" },
 	{ "many changes of a seat are one update: its latest", 1, 2,
 	    "event: update\ndata: {\"status\":200,\"data\":{\"seatId\":1,\"status\":\"OCCUPIED\"}}\n\n"
-	    "id: 5f3a9c1e-41\nevent: update\ndata: {\"status\":200,\"data\":{\"seatId\":2,\"status\":\"AVAILABLE\"}}\n\n" },
+	    "event: update\ndata: {\"status\":200,\"data\":{\"seatId\":2,\"status\":\"AVAILABLE\"}}\nid: 5f3a9c1e-41\n\n" },
 	{ "since 0 all seats are new", 0, 3,
 	    "event: update\ndata: {\"status\":200,\"data\":{\"seatId\":1,\"status\":\"OCCUPIED\"}}\n\n"
 	    "event: update\ndata: {\"status\":200,\"data\":{\"seatId\":2,\"status\":\"AVAILABLE\"}}\n\n"
-	    "id: 5f3a9c1e-41\nevent: update\ndata: {\"status\":200,\"data\":{\"seatId\":3,\"status\":\"AVAILABLE\"}}\n\n" },
+	    "event: update\ndata: {\"status\":200,\"data\":{\"seatId\":3,\"status\":\"AVAILABLE\"}}\nid: 5f3a9c1e-41\n\n" },
 };
 
 static size_t
-sse_updates(struct buf *b, struct sse_id id, const struct seat_map *seats, uint64_t since)
+sse_updates(struct buf *b, struct stream_id id, const struct seat_map *seats, uint64_t since)
 {
 	struct sse_known	known = { since, SSE_NO_SEAT, 0 };
 	int64_t			next;
@@ -246,72 +229,6 @@ START_TEST(ids_of_any_size_and_many_seats_come_out_whole)
 }
 END_TEST
 
-static const struct {
-	const char	*says, *text;
-	int		 rc;
-	struct sse_id	 id;
-} id_cases[] = {
-	{ "an id is epoch and version", "5f3a9c1e-41", 0, { 0x5f3a9c1e, 41 } },
-	{ "the least one", "00000001-1", 0, { 1, 1 } },
-	{ "the greatest one", "ffffffff-18446744073709551615", 0, { 0xffffffff, UINT64_MAX } },
-	{ "none is no id", NULL, -1, { 0, 0 } },
-	{ "nothing is no id", "", -1, { 0, 0 } },
-	{ "a version may not overflow", "5f3a9c1e-18446744073709551616", -1, { 0, 0 } },
-	{ "not even by a digit", "5f3a9c1e-184467440737095516150", -1, { 0, 0 } },
-	{ "a version has no leading zero", "5f3a9c1e-041", -1, { 0, 0 } },
-	{ "a version is not 0", "5f3a9c1e-0", -1, { 0, 0 } },
-	{ "an epoch is not 0", "00000000-41", -1, { 0, 0 } },
-	{ "hex digits are lower-case", "5F3A9C1E-41", -1, { 0, 0 } },
-	{ "an epoch has 8 of them", "f3a9c1e-41", -1, { 0, 0 } },
-	{ "and not 9", "05f3a9c1e-41", -1, { 0, 0 } },
-	{ "a version is needed", "5f3a9c1e-", -1, { 0, 0 } },
-	{ "so is the dash", "5f3a9c1e", -1, { 0, 0 } },
-	{ "a version has no sign", "5f3a9c1e-+41", -1, { 0, 0 } },
-	{ "no space before", " 5f3a9c1e-41", -1, { 0, 0 } },
-	{ "no space behind", "5f3a9c1e-41 ", -1, { 0, 0 } },
-	{ "an id of another service", "1732276800000", -1, { 0, 0 } },
-};
-
-START_TEST(ids)
-{
-	struct sse_id	 id = { 0, 0 };
-	char		 text[SSE_ID_BYTES];
-
-	ck_assert_msg(sse_id_parse(id_cases[_i].text, &id) == id_cases[_i].rc, "%s", id_cases[_i].says);
-	ck_assert_msg(id.epoch == id_cases[_i].id.epoch && id.version == id_cases[_i].id.version, "%s",
-	    id_cases[_i].says);
-	if (id_cases[_i].rc == 0) {
-		sse_id_format(text, id);
-		ck_assert_str_eq(text, id_cases[_i].text);
-	}
-}
-END_TEST
-
-static const struct {
-	const char	*says;
-	int64_t		 ms;
-	const char	*text;
-} time_cases[] = {
-	{ "the epoch", 0, "1970-01-01T00:00:00.000Z" },
-	{ "milliseconds have three digits", NOON, "2026-11-22T12:00:00.123Z" },
-	{ "before 1970 they still count upwards", -1, "1969-12-31T23:59:59.999Z" },
-	{ "whole seconds before 1970", -1000, "1969-12-31T23:59:59.000Z" },
-	{ "leap days", INT64_C(1709164800000), "2024-02-29T00:00:00.000Z" },
-	{ "the first moment", INT64_C(-62135596800000), "0001-01-01T00:00:00.000Z" },
-	{ "the last moment", INT64_C(253402300799999), "9999-12-31T23:59:59.999Z" },
-	{ "earlier is clamped", INT64_MIN, "0001-01-01T00:00:00.000Z" },
-	{ "later is clamped", INT64_MAX, "9999-12-31T23:59:59.999Z" },
-};
-
-START_TEST(times)
-{
-	char	 text[SSE_TIME_BYTES];
-
-	sse_time_format(text, time_cases[_i].ms);
-	ck_assert_msg(strcmp(text, time_cases[_i].text) == 0, "%s: %s", time_cases[_i].says, text);
-}
-END_TEST
-
 int
 main(void)
 {
@@ -324,9 +241,5 @@ main(void)
 	tcase_add_test(tc, what_is_known_ahead_does_not_come_again);
 	tcase_add_loop_test(tc, parts_are_the_whole, 1, 300);
 	tcase_add_test(tc, ids_of_any_size_and_many_seats_come_out_whole);
-	tc = unit_case(s, "ids");
-	unit_rows(tc, ids, id_cases);
-	tc = unit_case(s, "times");
-	unit_rows(tc, times, time_cases);
 	return (unit_main(s));
 }

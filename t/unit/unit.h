@@ -15,7 +15,7 @@
 
 #include <check.h>
 
-#include "must.h"
+#include "base/must.h"
 
 /* Run test once for each row of a table; _i is the row. */
 #define unit_rows(tc, test, table)	tcase_add_loop_test((tc), (test), 0, (int)nitems(table))

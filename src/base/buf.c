@@ -1,0 +1,104 @@
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+
+#define BUF_FIRST	256	/* what the first append allocates at least */
+
+void
+buf_fini(struct buf *b)
+{
+	free(b->data);
+	*b = (struct buf)BUF_INIT;
+}
+
+void
+buf_reset(struct buf *b)
+{
+	b->len = 0;
+	b->failed = false;
+	if (b->data != NULL)
+		b->data[0] = '\0';
+}
+
+bool
+buf_ok(const struct buf *b)
+{
+	return (!b->failed);
+}
+
+/* Room for more bytes and the NUL.  Doubling keeps many small appends linear. */
+static bool
+buf_reserve(struct buf *b, size_t more)
+{
+	size_t	 need, cap;
+	char	*data;
+
+	if (b->failed)
+		return (false);
+	if (more >= SIZE_MAX / 2 - b->len)
+		goto fail;
+	need = b->len + more + 1;
+	if (need <= b->cap)
+		return (true);
+	for (cap = b->cap < BUF_FIRST ? BUF_FIRST : b->cap; cap < need; cap *= 2)
+		;
+	if ((data = realloc(b->data, cap)) == NULL)
+		goto fail;
+	b->data = data;
+	b->cap = cap;
+	return (true);
+
+fail:
+	b->failed = true;
+	return (false);
+}
+
+void
+buf_add(struct buf *b, const void *bytes, size_t len)
+{
+	if (!buf_reserve(b, len))
+		return;
+	if (len > 0)
+		memcpy(b->data + b->len, bytes, len);
+	b->len += len;
+	b->data[b->len] = '\0';
+}
+
+void
+buf_puts(struct buf *b, const char *s)
+{
+	buf_add(b, s, strlen(s));
+}
+
+/* Formats where the bytes belong; a second time only when they did not fit. */
+void
+buf_printf(struct buf *b, const char *fmt, ...)
+{
+	va_list	 ap;
+	int	 n;
+
+	if (!buf_reserve(b, 64))
+		return;
+	va_start(ap, fmt);
+	n = vsnprintf(b->data + b->len, b->cap - b->len, fmt, ap);
+	va_end(ap);
+	if (n >= 0 && (size_t)n >= b->cap - b->len) {
+		if (!buf_reserve(b, (size_t)n)) {
+			b->data[b->len] = '\0';
+			return;
+		}
+		va_start(ap, fmt);
+		n = vsnprintf(b->data + b->len, b->cap - b->len, fmt, ap);
+		va_end(ap);
+	}
+	if (n < 0) {
+		b->failed = true;
+		b->data[b->len] = '\0';
+		return;
+	}
+	b->len += (size_t)n;
+}

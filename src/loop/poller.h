@@ -1,0 +1,49 @@
+/*
+ * poller - the poll: what the database says about one block, turned into changes
+ * of its seats.
+ *
+ * Asks once per interval for the changes since its cursor, now and then for the
+ * whole block too (a reconcile), and ends holds at their moment.  What it was
+ * told is in the seat map; the cursor is the port functions' text and opaque.
+ * Never two queries at once; a slow poll skips ticks.
+ * Runs in: loop.  Does not block; I/O only through db.  Logs what goes wrong in
+ * a poll once, and once that it is over.
+ * Borrows db, slot and opts; owns the seats.
+ */
+#ifndef POLLER_H
+#define POLLER_H
+
+#include <ev.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "loop/seat.h"
+
+struct board_slot;
+struct db;
+struct poller;
+struct opts;
+
+struct poller_callbacks {
+	void	(*on_change)(void *arg);	/* the seats have a new version */
+	void	(*on_poll)(void *arg);		/* a good poll is in (after on_change) */
+	void	(*on_freshness)(void *arg);	/* poller_is_stale has another answer (after on_change, before on_poll) */
+};
+
+/* NULL: ENOMEM.  Paused at first. */
+struct poller	*poller_new(struct ev_loop *ev, const struct opts *o, struct board_slot *slot, struct db *db,
+		    int64_t match_id, int64_t block_id, const struct poller_callbacks *cb, void *arg);
+void		 poller_free(struct poller **fp);
+
+/* Somebody watches: poll at once and then every interval.  Nothing when it runs already. */
+void		 poller_resume(struct poller *f);
+/* Nobody watches: ask the database nothing.  The cursor stays good for any time. */
+void		 poller_pause(struct poller *f);
+
+const struct seat_map *poller_seats(const struct poller *f);
+bool		 poller_has_state(const struct poller *f);	/* a first snapshot is in */
+bool		 poller_is_current(const struct poller *f);	/* and it was polled since poller_resume */
+bool		 poller_is_stale(const struct poller *f);	/* no good poll for 3 s (or two intervals and 1 s) */
+int64_t		 poller_as_of_ms(const struct poller *f);	/* database time of the last good poll; 0: none */
+
+#endif

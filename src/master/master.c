@@ -1,0 +1,470 @@
+/*
+ * master - forks workers, and one loop per group on demand; supervises both,
+ * routes hand-overs, enforces the limits, drains.  Its rooms: master.h.
+ *
+ * Touches neither a client's byte nor the database, so neither can stop it.
+ * A child that dies is replaced (worker) or made again for the next hand-over
+ * (loop); who dies young waits, 1 s doubling to 60 s, reset after 10 s of life.
+ * A child that does not go round its event loop for a while is killed.
+ *
+ * A loop leaves in two steps, see loop.c: LEAVING is answered by LEAVE only when
+ * nothing is on its way to it; from that moment the group has no loop.
+ */
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <utlist.h>
+
+#include "base/fd.h"
+#include "base/listener.h"
+#include "base/log.h"
+#include "base/mono.h"
+#include "base/must.h"
+#include "base/opts.h"
+#include "base/title.h"
+#include "master/master.h"
+#include "master/notify.h"
+#include "shared/board.h"
+#include "shared/chan.h"
+#include "shared/inherit.h"
+
+#define SPARE_SLOTS		32	/* loops on their way out */
+#define JOINED_SLOTS		1024	/* workers that may join */
+#define TRANSFER_LOOK_S		0.05	/* how often to look whether answers have begun */
+#define GRACE_S			0.1	/* from accepting nothing to draining, on a given socket */
+#define UNUSED_MS		5000	/* after --linger: a master that a worker started ends without children */
+#define DRAIN_SLACK_MS		3000	/* after --drain-timeout: then children are killed */
+
+static void	start_workers(struct master *m);
+static void	drain(struct master *m, int64_t spread_ms);
+
+/* --- workers ---------------------------------------------------------------- */
+
+static void	bury_joined(struct child *c);
+
+static void
+on_child_gone(struct chan *ch, const char *why)
+{
+	struct child	*c = ch->arg;
+	char		 name[64];
+
+	if (why != NULL)
+		log_warnx("%s (pid %d): channel: %s", child_name(c, name, sizeof(name)), (int)c->pid, why);
+	chan_fini(ch);
+	if (c->kind == BOARD_LOOP)
+		group_detach(c->master, c);
+	if (c->joined)
+		bury_joined(c);
+	/* else its end is dealt with when SIGCHLD says how */
+}
+
+static size_t
+count_forked_workers(const struct master *m)
+{
+	struct child	*c;
+	size_t		 n = 0;
+
+	DL_FOREACH(m->children, c)
+		n += c->kind == BOARD_WORKER && !c->joined;
+	return (n);
+}
+
+static void
+start_workers(struct master *m)
+{
+	static const struct group_key none;
+	int64_t	wait_ms = m->worker_backoff.until_ms - mono_ms();
+
+	ev_timer_stop(m->ev, &m->restart);
+	if (m->stopping)
+		return;
+	if (m->listen_fd == -1)
+		return;			/* all workers are to join */
+	while (count_forked_workers(m) < (size_t)m->opts->workers) {
+		if (wait_ms > 0 || child_spawn(m, BOARD_WORKER, &none) == NULL) {
+			ev_now_update(m->ev);
+			ev_timer_set(&m->restart, wait_ms > 0 ? (double)wait_ms / 1000 : 1., 0.);
+			ev_timer_start(m->ev, &m->restart);
+			return;
+		}
+	}
+}
+
+/* Once, when the first worker serves (or nobody has to be waited for). */
+static void
+tell_ready(struct master *m)
+{
+	if (m->told_ready)
+		return;
+	m->told_ready = true;
+	notify("READY=1");
+}
+
+static void
+on_message(struct chan *ch, enum chan_type type, const union chan_payload *p, int fd)
+{
+	struct child	*c = ch->arg;
+	struct master	*m = c->master;
+
+	switch (type) {
+	case CHAN_READY:
+		c->ready = true;
+		tell_ready(m);
+		break;
+	case CHAN_HANDOVER:
+		if (fd == -1)
+			log_warnx("hand-over lost: out of descriptors; raise RLIMIT_NOFILE");
+		else
+			group_handover(m, c, &p->handover, fd);
+		break;
+	case CHAN_LOST:
+		group_lost(m, c, p->lost.number);
+		break;
+	case CHAN_LEAVING:
+		if (p->leaving.adopted == c->sent && !c->expected)
+			group_let_go(c);
+		break;
+	default:
+		break;
+	}
+}
+
+/* --- ends ------------------------------------------------------------------- */
+
+static void
+stop_workers(struct master *m)
+{
+	struct child *c;
+
+	if (m->stopping)
+		return;
+	m->stopping = true;
+	DL_FOREACH(m->children, c)
+		if (c->kind == BOARD_WORKER) {
+			c->expected = true;
+			(void)chan_send(&c->chan, CHAN_STOP, NULL, NULL);
+		}
+}
+
+static void
+go_on_draining(struct master *m)
+{
+	if (!m->draining)
+		return;
+	if (child_count(m, BOARD_LOOP, false) == 0)
+		stop_workers(m);
+	if (m->children == NULL)
+		ev_break(m->ev, EVBREAK_ALL);
+}
+
+static void
+bury(struct master *m, struct child *c, int status)
+{
+	struct transfer *transfers;
+
+	(void)group_settle(c);
+	transfers = c->transfers;
+	child_log_end(c, status);
+	chan_fini(&c->chan);
+	DL_DELETE(m->children, c);
+	if (c->kind == BOARD_LOOP) {
+		if (!c->expected && !m->draining)
+			group_crashed(m, c);
+		else
+			group_detach(m, c);
+	} else if (!c->expected) {
+		board_add(m->slot, BOARD_worker_restarts, 1);
+		backoff_grow(&m->worker_backoff, mono_ms() - c->born_ms, (unsigned)m->opts->workers);
+	}
+	board_release(m->board, c->slot);
+	free(c);
+	start_workers(m);
+	group_rescue(m, transfers);
+	go_on_draining(m);
+}
+
+static void
+bury_joined(struct child *c)
+{
+	struct master *m = c->master;
+
+	log_debug("worker (pid %d): left", (int)c->pid);
+	chan_fini(&c->chan);
+	DL_DELETE(m->children, c);
+	board_release(m->board, c->slot);
+	free(c);
+	go_on_draining(m);
+}
+
+static void
+on_sigchld(struct ev_loop *ev, ev_signal *w, int revents)
+{
+	struct master	*m = w->data;
+	struct child	*c;
+	pid_t		 pid;
+	int		 status;
+
+	(void)ev;
+	(void)revents;
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		DL_SEARCH_SCALAR(m->children, c, pid, pid);
+		if (c != NULL)
+			bury(m, c, status);
+	}
+}
+
+static void
+end_hung(struct child *c)
+{
+	char name[64];
+
+	log_warnx("%s (pid %d): does not answer: killed", child_name(c, name, sizeof(name)), (int)c->pid);
+	c->killed = true;
+	if (c->joined)
+		bury_joined(c);		/* not ours to kill; it ends when its channel does */
+	else
+		kill(c->pid, SIGKILL);
+}
+
+/* Nobody supervises a master that a worker started (--start): when nobody joins any more, it goes. */
+static void
+end_if_unused(struct master *m, int64_t now)
+{
+	if (m->children != NULL)
+		m->used_ms = now;
+	else if (m->opts->start && !m->draining && now - m->used_ms >= m->opts->linger_ms + UNUSED_MS) {
+		log_info("no worker is left, and none came for %lld s", (long long)(now - m->used_ms) / 1000);
+		drain(m, 0);
+	}
+}
+
+static void
+on_tick(struct ev_loop *ev, ev_timer *w, int revents)
+{
+	struct master	*m = w->data;
+	struct child	*c, *tmp;
+	int64_t		 now = mono_ms();
+
+	(void)ev;
+	(void)revents;
+	board_set(m->slot, BOARD_alive_mono_ms, now);
+	DL_FOREACH_SAFE(m->children, c, tmp)
+		if (child_hangs(c, now))
+			end_hung(c);
+	group_expire(m, now);
+	notify_alive();
+	end_if_unused(m, now);
+}
+
+static void
+on_transfer_look(struct ev_loop *ev, ev_timer *w, int revents)
+{
+	struct master	*m = w->data;
+	struct child	*c;
+	bool		 in_transfer = false;
+
+	(void)revents;
+	DL_FOREACH(m->children, c)
+		in_transfer = group_settle(c) || in_transfer;
+	if (!in_transfer)
+		ev_timer_stop(ev, w);
+}
+
+static void
+on_restart(struct ev_loop *ev, ev_timer *w, int revents)
+{
+	(void)ev;
+	(void)revents;
+	start_workers(w->data);
+}
+
+static void
+on_deadline(struct ev_loop *ev, ev_timer *w, int revents)
+{
+	struct master	*m = w->data;
+	struct child	*c, *next;
+
+	(void)ev;
+	(void)revents;
+	log_warnx("drain: time is up: ending what is left");
+	stop_workers(m);
+	DL_FOREACH_SAFE(m->children, c, next)
+		if (c->joined)
+			bury_joined(c);
+		else
+			kill(c->pid, SIGKILL);
+}
+
+static void
+drain(struct master *m, int64_t spread_ms)
+{
+	struct chan_drain	 d = { spread_ms };
+	struct child		*c;
+
+	ev_timer_stop(m->ev, &m->grace);
+	log_info("draining: streams end over %.1f s", (double)spread_ms / 1000);
+	notify("STOPPING=1");
+	m->draining = true;
+	m->board->draining = 1;
+	DL_FOREACH(m->children, c) {
+		if (c->kind == BOARD_LOOP) {
+			c->expected = true;
+			atomic_store_explicit(&c->slot->live, 0, memory_order_release);
+		}
+		(void)chan_send(&c->chan, CHAN_DRAIN, &d, NULL);
+	}
+	ev_now_update(m->ev);
+	ev_timer_stop(m->ev, &m->deadline);
+	ev_timer_set(&m->deadline, (double)(spread_ms + DRAIN_SLACK_MS) / 1000, 1.);
+	ev_timer_start(m->ev, &m->deadline);
+	go_on_draining(m);
+}
+
+static void
+on_grace_over(struct ev_loop *ev, ev_timer *w, int revents)
+{
+	struct master *m = w->data;
+
+	(void)ev;
+	(void)revents;
+	drain(m, m->opts->drain_timeout_ms);
+}
+
+/* On a given socket: workers accept no more; a moment later, when what they had accepted is through, drain. */
+static void
+stop_accepting(struct master *m)
+{
+	struct chan_drain	 d = { m->opts->drain_timeout_ms };
+	struct child		*c;
+
+	DL_FOREACH(m->children, c)
+		if (c->kind == BOARD_WORKER)
+			(void)chan_send(&c->chan, CHAN_DRAIN, &d, NULL);
+	ev_now_update(m->ev);
+	ev_timer_set(&m->grace, GRACE_S, 0.);
+	ev_timer_start(m->ev, &m->grace);
+}
+
+static void
+on_end_signal(struct ev_loop *ev, ev_signal *w, int revents)
+{
+	struct master *m = w->data;
+
+	(void)ev;
+	(void)revents;
+	/* a second signal means: now */
+	if (w->signum == SIGINT || m->draining || ev_is_active(&m->grace))
+		drain(m, 0);
+	else if (m->opts->listen == NULL && m->listen_fd != -1)
+		stop_accepting(m);
+	else
+		drain(m, m->opts->drain_timeout_ms);
+}
+
+/* A worker joins: it gets a slot and the scoreboard, and is a child from now on but for its death. */
+static void
+on_join(struct ev_loop *ev, ev_io *w, int revents)
+{
+	struct master		*m = w->data;
+	struct chan_welcome	 welcome;
+	struct ucred		 peer = { 0, 0, 0 };
+	socklen_t		 len = sizeof(peer);
+	struct child		*c = NULL;
+	int			 fd, memory = -1;
+
+	(void)revents;
+	if ((fd = accept4(w->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) == -1)
+		return;
+	if (m->draining || (memory = dup(m->board_fd)) == -1 || (c = calloc(1, sizeof(*c))) == NULL ||
+	    (c->slot = board_claim(m->board, BOARD_WORKER, 0, 0)) == NULL) {
+		log_warnx("join: refused: %s", m->draining ? "draining" : "no room for another worker");
+		free(c);
+		fd_close(&memory);
+		fd_close(&fd);
+		return;
+	}
+	(void)getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len);
+	c->master = m;
+	c->kind = BOARD_WORKER;
+	c->joined = true;
+	c->pid = peer.pid;
+	c->born_ms = mono_ms();
+	c->slot->pid = c->pid;
+	c->slot->born_ms = c->born_ms;
+	chan_init(&c->chan, ev, fd, CHAN_MASTER, CHAN_WORKER, WORKER_QUEUE, on_message, on_child_gone, c);
+	DL_APPEND(m->children, c);
+	welcome.slot = (uint32_t)board_index(m->board, c->slot);
+	if (chan_send(&c->chan, CHAN_WELCOME, &welcome, &memory) == -1) {
+		fd_close(&memory);
+		bury_joined(c);
+	}
+}
+
+static void
+watch_signal(struct master *m, ev_signal *w, int signum, void (*cb)(struct ev_loop *, ev_signal *, int))
+{
+	ev_signal_init(w, cb, signum);
+	w->data = m;
+	ev_signal_start(m->ev, w);
+}
+
+int
+master_main(const struct opts *o, int listen_fd, int control_fd)
+{
+	struct master	 master = { .opts = o, .listen_fd = listen_fd, .control_fd = control_fd,
+	    .on_message = on_message, .on_child_gone = on_child_gone }, *m = &master;
+	size_t		 slots;
+
+	log_process("master");
+	title_set("master");
+	m->pid = getpid();
+	m->used_ms = mono_ms();
+	signal(SIGHUP, SIG_IGN);
+	signal(SIGPIPE, SIG_IGN);
+	if ((m->ev = ev_loop_new(EVFLAG_AUTO)) == NULL)
+		fatalx("no event loop");
+	slots = 1 + (size_t)o->workers + (size_t)o->max_groups + SPARE_SLOTS + (control_fd != -1 ? JOINED_SLOTS : 0);
+	if ((m->board = board_new(slots, &m->board_fd)) == NULL)
+		fatal("scoreboard");
+	m->slot = board_claim(m->board, BOARD_MASTER, 0, 0);
+	m->slot->pid = m->pid;
+	watch_signal(m, &m->sigchld, SIGCHLD, on_sigchld);
+	watch_signal(m, &m->sigterm, SIGTERM, on_end_signal);
+	watch_signal(m, &m->sigusr1, SIGUSR1, on_end_signal);
+	watch_signal(m, &m->sigint, SIGINT, on_end_signal);
+	ev_timer_init(&m->tick, on_tick, 0., 1.);
+	ev_timer_init(&m->restart, on_restart, 0., 0.);
+	ev_timer_init(&m->deadline, on_deadline, 0., 0.);
+	ev_timer_init(&m->grace, on_grace_over, 0., 0.);
+	m->grace.data = m;
+	ev_timer_init(&m->transfer_look, on_transfer_look, 0., TRANSFER_LOOK_S);
+	m->tick.data = m->restart.data = m->deadline.data = m->transfer_look.data = m;
+	ev_timer_start(m->ev, &m->tick);
+	log_info("serving %s with %ld workers; at most %ld groups and %ld streams",
+	    o->listen != NULL ? o->listen : listen_fd != -1 ? "on descriptor 0" : "workers that join",
+	    listen_fd != -1 ? o->workers : 0, o->max_groups, o->max_streams);
+	ev_io_init(&m->control, on_join, control_fd, EV_READ);
+	m->control.data = m;
+	if (control_fd != -1)
+		ev_io_start(m->ev, &m->control);
+	start_workers(m);
+	if (listen_fd == -1)
+		tell_ready(m);
+
+	ev_run(m->ev, 0);
+
+	listener_close(&m->listen_fd, o->listen);
+	listener_close(&m->control_fd, o->control);
+	group_expire(m, INT64_MAX);
+	log_info("ended");
+	ev_loop_destroy(m->ev);
+	return (0);
+}

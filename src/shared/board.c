@@ -1,0 +1,222 @@
+/*
+ * A slot's key is written before `live` is raised and `live` is lowered before
+ * the slot is released (release/acquire order), so a reader that sees live reads
+ * a whole key.  A reader that is late by one message asks the master for a loop
+ * that has just left, and the master forks a new one: no harm.
+ */
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/must.h"
+#include "shared/board.h"
+
+const unsigned board_bucket_ms[BOARD_BUCKETS - 1] = {
+	1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 1100, 2500, 5000
+};
+
+enum { GAUGE, COUNTER };
+static const struct {
+	const char	*name, *text;
+	int		 kind;
+} values[BOARD__MAX] = {
+#define BOARD(name, KIND, text)	{ #name, text, KIND },
+#include "shared/board_tbl.h"
+#undef BOARD
+};
+
+#define LAYOUT	((uint64_t)sizeof(struct board) << 32 | (uint64_t)sizeof(struct board_slot) << 8 | BOARD__MAX)
+
+static size_t
+board_bytes(size_t nslots)
+{
+	return (sizeof(struct board) + nslots * sizeof(struct board_slot));
+}
+
+struct board *
+board_new(size_t nslots, int *fd_r)
+{
+	struct board	*b = MAP_FAILED;
+	int		 fd;
+
+	if ((fd = memfd_create("seatcast board", MFD_CLOEXEC)) == -1)
+		return (NULL);
+	if (ftruncate(fd, (off_t)board_bytes(nslots)) == 0)
+		b = mmap(NULL, board_bytes(nslots), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (b == MAP_FAILED) {
+		fd_close(&fd);
+		return (NULL);
+	}
+	b->layout = LAYOUT;
+	b->nslots = nslots;	/* the rest is zero: all slots BOARD_FREE */
+	if (fd_r != NULL)
+		*fd_r = fd_take(&fd);
+	fd_close(&fd);
+	return (b);
+}
+
+struct board *
+board_join(int fd)
+{
+	struct stat	 st;
+	struct board	*b;
+
+	if (fstat(fd, &st) == -1)
+		return (NULL);
+	errno = EINVAL;
+	if (st.st_size < (off_t)sizeof(struct board))
+		return (NULL);
+	b = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (b == MAP_FAILED)
+		return (NULL);
+	if (b->layout == LAYOUT && board_bytes(b->nslots) <= (size_t)st.st_size)
+		return (b);
+	munmap(b, (size_t)st.st_size);
+	errno = EINVAL;
+	return (NULL);
+}
+
+size_t
+board_index(const struct board *b, const struct board_slot *s)
+{
+	must(s >= b->slot && s < b->slot + b->nslots);
+	return ((size_t)(s - b->slot));
+}
+
+struct board_slot *
+board_claim(struct board *b, enum board_kind kind, int64_t match_id, int64_t block_id)
+{
+	struct board_slot	*s;
+	size_t			 i, v;
+
+	for (i = 0; i < b->nslots && b->slot[i].kind != BOARD_FREE; i++)
+		;
+	if (i == b->nslots)
+		return (NULL);
+	s = &b->slot[i];
+	for (v = 0; v < BOARD__MAX; v++)
+		s->value[v] = 0;
+	memset((void *)s->histogram, 0, sizeof(s->histogram));
+	s->pid = 0;
+	s->live = 0;
+	s->match_id = match_id;
+	s->block_id = block_id;
+	atomic_store_explicit(&s->kind, kind, memory_order_release);
+	return (s);
+}
+
+static void
+add_durations(struct board_durations *to, const struct board_durations *d)
+{
+	size_t i;
+
+	for (i = 0; i < BOARD_BUCKETS; i++)
+		to->bucket[i] += d->bucket[i];
+	to->us += d->us;
+}
+
+void
+board_release(struct board *b, struct board_slot *s)
+{
+	size_t v;
+
+	atomic_store_explicit(&s->live, 0, memory_order_release);
+	for (v = 0; v < BOARD__MAX; v++) {
+		if (values[v].kind == COUNTER)
+			b->retired.value[v] += s->value[v];
+		s->value[v] = 0;
+	}
+	for (v = 0; v < BOARD_HISTOGRAMS; v++)
+		add_durations(&b->retired.histogram[v], &s->histogram[v]);
+	atomic_store_explicit(&s->kind, BOARD_FREE, memory_order_release);
+}
+
+void
+board_add(struct board_slot *s, enum board_value v, int64_t n)
+{
+	atomic_fetch_add_explicit(&s->value[v], n, memory_order_relaxed);
+}
+
+void
+board_set(struct board_slot *s, enum board_value v, int64_t n)
+{
+	atomic_store_explicit(&s->value[v], n, memory_order_relaxed);
+}
+
+int64_t
+board_get(const struct board_slot *s, enum board_value v)
+{
+	return (atomic_load_explicit(&s->value[v], memory_order_relaxed));
+}
+
+void
+board_observe(struct board_slot *s, enum board_histogram h, int64_t us)
+{
+	size_t i;
+
+	for (i = 0; i < BOARD_BUCKETS - 1 && us > (int64_t)board_bucket_ms[i] * 1000; i++)
+		;
+	atomic_fetch_add_explicit(&s->histogram[h].bucket[i], 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&s->histogram[h].us, us, memory_order_relaxed);
+}
+
+void
+board_total_durations(const struct board *b, enum board_histogram h, struct board_durations *sum_r)
+{
+	size_t i;
+
+	memset((void *)sum_r, 0, sizeof(*sum_r));
+	add_durations(sum_r, &b->retired.histogram[h]);
+	for (i = 0; i < b->nslots; i++)
+		if (b->slot[i].kind != BOARD_FREE)
+			add_durations(sum_r, &b->slot[i].histogram[h]);
+}
+
+int64_t
+board_total(const struct board *b, enum board_value v)
+{
+	int64_t	sum = b->retired.value[v];
+	size_t	i;
+
+	for (i = 0; i < b->nslots; i++)
+		if (b->slot[i].kind != BOARD_FREE)
+			sum += board_get(&b->slot[i], v);
+	return (sum);
+}
+
+bool
+board_group_live(const struct board *b, int64_t match_id, int64_t block_id)
+{
+	size_t i;
+
+	for (i = 0; i < b->nslots; i++) {
+		const struct board_slot *s = &b->slot[i];
+
+		if (atomic_load_explicit(&s->live, memory_order_acquire) && s->kind == BOARD_LOOP &&
+		    s->match_id == match_id && s->block_id == block_id)
+			return (true);
+	}
+	return (false);
+}
+
+const char *
+board_name(enum board_value v)
+{
+	return (values[v].name);
+}
+
+const char *
+board_text(enum board_value v)
+{
+	return (values[v].text);
+}
+
+bool
+board_is_counter(enum board_value v)
+{
+	return (values[v].kind == COUNTER);
+}

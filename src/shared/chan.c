@@ -1,0 +1,307 @@
+/*
+ * The rule for descriptors: from a successful chan_send the channel owns it and
+ * closes our copy as soon as sendmsg succeeded (the kernel holds its own
+ * reference in flight) or the channel ends.  A received descriptor that the
+ * table does not allow is closed before the error is reported.
+ * MSG_TRUNC is an error of the peer: messages are never larger than union
+ * chan_payload.  MSG_CTRUNC is ours: out of descriptors, the kernel has dropped
+ * the one that came (unix(7)); the message is delivered with fd -1, so that
+ * counts stay right and only that one request is lost.
+ */
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <utlist.h>
+
+#include "base/fd.h"
+#include "base/must.h"
+#include "shared/chan.h"
+
+struct chan_header {
+	uint32_t	type;
+	uint32_t	len;
+};
+
+struct chan_queued {
+	struct chan_queued	*prev, *next;
+	struct chan_header	 header;
+	union chan_payload	 payload;
+	int			 fd;
+};
+
+static const struct {
+	const char	*name;
+	int		 from, to, fd;
+	size_t		 len;
+} messages[] = {
+#define CHAN_MSG(NAME, from, to, payload, fd, text)	{ #NAME, from, to, fd, sizeof(payload) },
+#include "shared/chan_tbl.h"
+#undef CHAN_MSG
+};
+
+const char *
+chan_type_name(enum chan_type t)
+{
+	return (t < CHAN__MAX ? messages[t].name : "unknown");
+}
+
+int
+chan_pair(int fds_r[2])
+{
+	return (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds_r));
+}
+
+/* One sendmsg.  0 sent, -1 errno; *fd is closed and -1 after success. */
+static int
+send_now(struct chan *c, const struct chan_header *header, const void *payload, int *fd)
+{
+	union {
+		struct cmsghdr	align;
+		char		bytes[CMSG_SPACE(sizeof(int))];
+	} control;
+	struct iovec	 iov[2];
+	struct msghdr	 msg;
+	ssize_t		 n;
+
+	memset(&msg, 0, sizeof(msg));
+	/* sendmsg only reads: the casts away from const are the interface's */
+	iov[0].iov_base = (void *)(uintptr_t)header;
+	iov[0].iov_len = sizeof(*header);
+	iov[1].iov_base = (void *)(uintptr_t)payload;
+	iov[1].iov_len = header->len;
+	msg.msg_iov = iov;
+	msg.msg_iovlen = 2;
+	if (*fd != -1) {
+		struct cmsghdr *cm;
+
+		memset(&control, 0, sizeof(control));
+		msg.msg_control = control.bytes;
+		msg.msg_controllen = sizeof(control.bytes);
+		cm = CMSG_FIRSTHDR(&msg);
+		cm->cmsg_level = SOL_SOCKET;
+		cm->cmsg_type = SCM_RIGHTS;
+		cm->cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(cm), fd, sizeof(int));
+	}
+	do {
+		n = sendmsg(c->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+	} while (n == -1 && errno == EINTR);
+	if (n == -1)
+		return (-1);
+	fd_close(fd);
+	return (0);
+}
+
+int
+chan_send(struct chan *c, enum chan_type type, const void *payload, int *fd)
+{
+	static const struct chan_nothing nothing;
+	struct chan_header	 header = { type, 0 };
+	struct chan_queued	*q;
+	int			 none = -1;
+
+	must(type < CHAN__MAX);
+	must((messages[type].from & c->self) && (messages[type].to & c->peer));
+	must((fd != NULL && *fd != -1) == (messages[type].fd != 0));
+	if (payload == NULL) {
+		must(messages[type].len == sizeof(nothing));
+		payload = &nothing;
+	}
+	header.len = (uint32_t)messages[type].len;
+	if (fd == NULL)
+		fd = &none;
+	if (c->fd == -1) {
+		errno = EPIPE;
+		return (-1);
+	}
+	if (c->queued == 0) {
+		if (send_now(c, &header, payload, fd) == 0)
+			return (0);
+		if (errno != EAGAIN && errno != EWOULDBLOCK)
+			return (-1);
+	}
+	if (c->queued >= c->max_queued) {
+		errno = ENOBUFS;
+		return (-1);
+	}
+	if ((q = calloc(1, sizeof(*q))) == NULL)
+		return (-1);
+	q->header = header;
+	memcpy(&q->payload, payload, header.len);
+	q->fd = fd_take(fd);
+	DL_APPEND(c->queue, q);
+	c->queued++;
+	ev_io_start(c->ev, &c->out);
+	return (0);
+}
+
+static void
+drop_first(struct chan *c)
+{
+	struct chan_queued *q = c->queue;
+
+	DL_DELETE(c->queue, q);
+	c->queued--;
+	fd_close(&q->fd);
+	free(q);
+}
+
+static void
+on_writable(struct ev_loop *ev, ev_io *w, int revents)
+{
+	struct chan *c = w->data;
+
+	(void)revents;
+	while (c->queue != NULL) {
+		if (send_now(c, &c->queue->header, &c->queue->payload, &c->queue->fd) == -1) {
+			if (errno == EAGAIN || errno == EWOULDBLOCK)
+				return;
+			break;		/* the peer is gone: the reading side will say so */
+		}
+		drop_first(c);
+	}
+	ev_io_stop(ev, w);
+}
+
+/* Descriptors in a control message: the first to *fd_r, any other is closed.  Returns their number. */
+static int
+take_fds(struct msghdr *msg, int *fd_r)
+{
+	struct cmsghdr	*cm;
+	int		 count = 0;
+
+	*fd_r = -1;
+	for (cm = CMSG_FIRSTHDR(msg); cm != NULL; cm = CMSG_NXTHDR(msg, cm)) {
+		size_t	i, n;
+
+		if (cm->cmsg_level != SOL_SOCKET || cm->cmsg_type != SCM_RIGHTS)
+			continue;
+		n = (cm->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+		for (i = 0; i < n; i++) {
+			int fd;
+
+			memcpy(&fd, CMSG_DATA(cm) + i * sizeof(int), sizeof(fd));
+			if (count++ == 0)
+				*fd_r = fd;
+			else
+				fd_close(&fd);
+		}
+	}
+	return (count);
+}
+
+/* NULL: as the table says.  Else what is wrong. */
+static const char *
+check_message(const struct chan *c, const struct chan_header *h, size_t bytes, int flags, int fds)
+{
+	if (flags & MSG_TRUNC)
+		return ("message of the wrong length");
+	if (bytes < sizeof(*h) || h->type >= CHAN__MAX)
+		return ("unknown message");
+	if (!(messages[h->type].from & c->peer) || !(messages[h->type].to & c->self))
+		return ("message from the wrong process");
+	if (h->len != messages[h->type].len || bytes != sizeof(*h) + h->len)
+		return ("message of the wrong length");
+	if (!(flags & MSG_CTRUNC) && fds != messages[h->type].fd)
+		return ("message with the wrong number of descriptors");
+	return (NULL);
+}
+
+static void
+closed(struct chan *c, const char *why)
+{
+	ev_io_stop(c->ev, &c->in);
+	ev_io_stop(c->ev, &c->out);
+	c->on_closed(c, why);
+}
+
+static void
+on_readable(struct ev_loop *ev, ev_io *w, int revents)
+{
+	struct chan		*c = w->data;
+	struct chan_header	 header;
+	union chan_payload	 payload;
+	union {
+		struct cmsghdr	align;
+		char		bytes[CMSG_SPACE(4 * sizeof(int))];
+	} control;
+	struct iovec		 iov[2] = { { &header, sizeof(header) }, { &payload, sizeof(payload) } };
+	struct msghdr		 msg;
+	const char		*wrong;
+	ssize_t			 n;
+	int			 fd, fds;
+
+	(void)ev;
+	(void)revents;
+	memset(&msg, 0, sizeof(msg));
+	memset(&header, 0, sizeof(header));
+	msg.msg_iov = iov;
+	msg.msg_iovlen = 2;
+	msg.msg_control = control.bytes;
+	msg.msg_controllen = sizeof(control.bytes);
+	n = recvmsg(c->fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	if (n == -1) {
+		if (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)
+			closed(c, errno == ECONNRESET ? NULL : strerror(errno));
+		return;
+	}
+	if (n == 0) {
+		closed(c, NULL);
+		return;
+	}
+	fds = take_fds(&msg, &fd);
+	if ((wrong = check_message(c, &header, (size_t)n, msg.msg_flags, fds)) != NULL) {
+		fd_close(&fd);
+		closed(c, wrong);
+		return;
+	}
+	c->on_message(c, (enum chan_type)header.type, &payload, fd);
+}
+
+void
+chan_init(struct chan *c, struct ev_loop *ev, int fd, enum chan_role self, enum chan_role peer,
+    size_t max_queued, chan_message_cb *on_message, chan_closed_cb *on_closed, void *arg)
+{
+	memset(c, 0, sizeof(*c));
+	c->fd = fd;
+	c->self = self;
+	c->peer = peer;
+	c->arg = arg;
+	c->ev = ev;
+	c->max_queued = max_queued;
+	c->on_message = on_message;
+	c->on_closed = on_closed;
+	ev_io_init(&c->in, on_readable, fd, EV_READ);
+	ev_io_init(&c->out, on_writable, fd, EV_WRITE);
+	c->in.data = c->out.data = c;
+	ev_io_start(ev, &c->in);
+}
+
+void
+chan_fini(struct chan *c)
+{
+	if (c->fd == -1)
+		return;
+	ev_io_stop(c->ev, &c->in);
+	ev_io_stop(c->ev, &c->out);
+	while (c->queue != NULL)
+		drop_first(c);
+	fd_close(&c->fd);
+}
+
+int
+chan_release(struct chan *c)
+{
+	int fd = fd_take(&c->fd);
+
+	ev_io_stop(c->ev, &c->in);
+	ev_io_stop(c->ev, &c->out);
+	while (c->queue != NULL)
+		drop_first(c);
+	return (fd);
+}

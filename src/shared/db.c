@@ -1,0 +1,602 @@
+/*
+ * States: OFF (nothing asked yet, or waiting to try again), CONNECTING, IDLE,
+ * BUSY (the head of the queue is in flight, or `abandoned` is set: its answer
+ * comes and is dropped).  Every way out of a connection goes through lose().
+ *
+ * Retry: 100 ms doubling to 3 s, each pause drawn between half and the whole of
+ * it, so that hundreds of loops do not come back in step.  A connection has
+ * proved itself when it has lived for a quarter of a second and answers; only then is
+ * the database back and the ladder begun anew.  Connections that are accepted
+ * and cut again, or never answer, are no storm and one line in the log.
+ *
+ * Several hosts: libpq walks the list on errors by itself, but a host that just
+ * never answers would hold an asynchronous connect for ever (34.1:
+ * connect_timeout is ignored by PQconnectPoll).  So an attempt that times out
+ * rotates the list, and the next one begins with the next host.
+ */
+#include <bsd/stdlib.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <utlist.h>
+
+#include "base/log.h"
+#include "base/mono.h"
+#include "base/must.h"
+#include "shared/board.h"
+#include "shared/db.h"
+
+#define CONNECT_TIMEOUT_S	3.0
+#define ABANDONED_TIMEOUT_S	5.0	/* a cancelled query's answer, which nobody waits for */
+#define PROOF_S			0.25
+#define RETRY_FIRST_MS		100
+#define RETRY_SHORT_MS		500	/* at most, after a connection that answered at least once */
+#define RETRY_LAST_MS		3000
+
+enum db_state { DB_OFF, DB_CONNECTING, DB_IDLE, DB_BUSY };
+
+struct db {
+	struct ev_loop		*ev;
+	struct board_slot	*slot;
+	char			*conninfo;
+	PGconn			*conn;
+	PGresult		*result;	/* of the query in flight, until the server is ready again */
+	enum db_state		 state;
+	bool			 abandoned;	/* BUSY with a cancelled query */
+	bool			 lost;		/* the last attempt or connection failed, and none has proved itself since */
+	bool			 answered;	/* this connection has answered a query */
+	char			 fatal[256];	/* what the server said when it ended an idle connection; "" nothing */
+	int64_t			 lost_ms;	/* since when */
+	unsigned		 generation;	/* connections so far */
+	unsigned		 rotation;	/* of the host list */
+	long			 retry_ms;
+	ev_io			 io;
+	ev_timer		 timer;		/* OFF: next attempt; CONNECTING: give up; BUSY, abandoned: likewise */
+	ev_timer		 proof;		/* IDLE or BUSY: has the connection proved itself? */
+	ev_timer		 kick;		/* 0 s: go on outside the caller's stack */
+	struct db_query		*queue;		/* head is in flight when BUSY and not abandoned */
+};
+
+static void	go_on(struct db *db);
+static void	connect_start(struct db *db);
+
+/* The first line of a libpq message, without its prefix and newline. */
+static const char *
+one_line(const char *message, char *out, size_t size)
+{
+	size_t n;
+
+	while (*message == ' ' || *message == '\n')
+		message++;
+	n = strcspn(message, "\n");
+	snprintf(out, size, "%.*s", (int)n, *message == '\0' ? "connection lost" : message);
+	return (out);
+}
+
+static void
+watch(struct db *db, int events)
+{
+	int fd = PQsocket(db->conn);
+
+	if (ev_is_active(&db->io) && db->io.fd == fd &&
+	    (db->io.events & (EV_READ | EV_WRITE)) == events)
+		return;
+	ev_io_stop(db->ev, &db->io);
+	if (fd == -1)
+		return;
+	ev_io_set(&db->io, fd, events);
+	ev_io_start(db->ev, &db->io);
+}
+
+static void
+answer(struct db_query *q, const PGresult *result, const char *error, const char *sqlstate)
+{
+	struct db_answer a = { result, error, sqlstate, q->sent_us, mono_us() };
+
+	DL_DELETE(q->db->queue, q);
+	ev_timer_stop(q->db->ev, &q->deadline);
+	q->db = NULL;
+	q->done(q, &a);
+}
+
+static bool
+in_flight(const struct db *db, const struct db_query *q)
+{
+	return (db->state == DB_BUSY && !db->abandoned && db->queue == q);
+}
+
+/* The connection is of no use any more: close it, answer what was in flight, try again later. */
+static void
+lose(struct db *db, const char *why)
+{
+	struct db_query	*q, *next;
+	struct db_query	*flying = db->queue != NULL && in_flight(db, db->queue) ? db->queue : NULL;
+	char		 line[256];
+	long		 pause_ms;
+
+	one_line(db->fatal[0] != '\0' ? db->fatal : why, line, sizeof(line));
+	db->fatal[0] = '\0';
+	ev_timer_stop(db->ev, &db->proof);
+	ev_io_stop(db->ev, &db->io);
+	ev_timer_stop(db->ev, &db->timer);
+	PQclear(db->result);
+	db->result = NULL;
+	PQfinish(db->conn);
+	db->conn = NULL;
+	db->abandoned = false;
+	db->state = DB_OFF;
+	board_add(db->slot, BOARD_database_losses, 1);
+	if (!db->lost) {
+		db->lost = true;
+		db->lost_ms = mono_ms();
+		log_warnx("database: lost: %s; trying again until it is back", line);
+	} else
+		log_debug("database: still away: %s", line);
+	if (db->answered && db->retry_ms > RETRY_SHORT_MS)
+		db->retry_ms = RETRY_SHORT_MS;
+	pause_ms = db->retry_ms / 2 + (long)arc4random_uniform((uint32_t)db->retry_ms / 2 + 1);
+	db->retry_ms = db->retry_ms * 2 > RETRY_LAST_MS ? RETRY_LAST_MS : db->retry_ms * 2;
+	ev_timer_set(&db->timer, (double)pause_ms / 1000, 0.);
+	ev_timer_start(db->ev, &db->timer);
+
+	if (flying != NULL && !(flying->flags & DB_RETRY))
+		answer(flying, NULL, line, "");
+	DL_FOREACH_SAFE(db->queue, q, next)
+		if (q->flags & DB_FAIL_FAST)
+			answer(q, NULL, line, "");
+}
+
+static void
+connected(struct db *db)
+{
+	ev_timer_stop(db->ev, &db->timer);
+	PQsetnonblocking(db->conn, 1);
+	db->state = DB_IDLE;
+	db->generation++;
+	ev_timer_set(&db->proof, PROOF_S, PROOF_S);
+	ev_timer_start(db->ev, &db->proof);
+	board_add(db->slot, BOARD_database_connects, 1);
+	log_debug("database: connected to %s", PQhost(db->conn) != NULL ? PQhost(db->conn) : "?");
+	watch(db, EV_READ);
+	go_on(db);
+}
+
+static void
+connect_poll(struct db *db)
+{
+	switch (PQconnectPoll(db->conn)) {
+	case PGRES_POLLING_READING:
+		watch(db, EV_READ);
+		break;
+	case PGRES_POLLING_WRITING:
+		watch(db, EV_WRITE);
+		break;
+	case PGRES_POLLING_OK:
+		connected(db);
+		break;
+	default:
+		lose(db, PQerrorMessage(db->conn));
+		break;
+	}
+}
+
+/* "a,b,c" turned left by n: "b,c,a".  In place; NULL and lists of one stay. */
+static void
+rotate_list(char *list, unsigned n)
+{
+	size_t	 len, head;
+	char	*copy, *comma;
+
+	if (list == NULL || strchr(list, ',') == NULL || (copy = malloc(strlen(list) + 1)) == NULL)
+		return;
+	len = strlen(list);
+	while (n-- > 0) {
+		comma = strchr(list, ',');
+		head = (size_t)(comma - list);
+		memcpy(copy, comma + 1, len - head - 1);
+		copy[len - head - 1] = ',';
+		memcpy(copy + len - head, list, head);
+		memcpy(list, copy, len);
+	}
+	free(copy);
+}
+
+static unsigned
+list_length(const char *list)
+{
+	unsigned n = 1;
+
+	for (; *list != '\0'; list++)
+		n += *list == ',';
+	return (n);
+}
+
+#define MAX_KEYWORDS	80
+
+/*
+ * Our defaults first, what the conninfo says after them, so that it wins.
+ * tcp_user_timeout and keepalives find a dead server behind a silent network.
+ */
+static PGconn *
+connect_with(struct db *db)
+{
+	const char		*key[MAX_KEYWORDS] = { "application_name", "client_encoding",
+	    "tcp_user_timeout", "keepalives_idle", "keepalives_interval", "keepalives_count" };
+	const char		*val[MAX_KEYWORDS] = { "seatcast", "UTF8", "5000", "5", "2", "3" };
+	size_t			 n = 6;
+	PQconninfoOption	*options, *o;
+	PGconn			*conn;
+	char			*error = NULL;
+
+	if ((options = PQconninfoParse(db->conninfo, &error)) == NULL) {
+		/* let PQconnectStart say the same: one way for all errors */
+		PQfreemem(error);
+		return (PQconnectStart(db->conninfo));
+	}
+	for (o = options; o->keyword != NULL && n < MAX_KEYWORDS - 1; o++) {
+		if (o->val == NULL || o->val[0] == '\0')
+			continue;
+		if (strcmp(o->keyword, "host") == 0 || strcmp(o->keyword, "hostaddr") == 0 ||
+		    strcmp(o->keyword, "port") == 0)
+			rotate_list(o->val, db->rotation % list_length(o->val));
+		key[n] = o->keyword;
+		val[n++] = o->val;
+	}
+	conn = PQconnectStartParams(key, val, 0);
+	PQconninfoFree(options);
+	return (conn);
+}
+
+/*
+ * NOTICEs of the server are for people at psql: libpq would print them.  A FATAL
+ * comes this way too when the connection is idle, and is why it ends.
+ */
+static void
+on_notice(void *arg, const PGresult *r)
+{
+	struct db	*db = arg;
+	const char	*severity = PQresultErrorField(r, PG_DIAG_SEVERITY_NONLOCALIZED);
+	const char	*text = PQresultErrorField(r, PG_DIAG_MESSAGE_PRIMARY);
+
+	if (severity != NULL && text != NULL && (strcmp(severity, "FATAL") == 0 || strcmp(severity, "PANIC") == 0))
+		snprintf(db->fatal, sizeof(db->fatal), "%s", text);
+}
+
+static void
+connect_start(struct db *db)
+{
+	must(db->conn == NULL && db->state == DB_OFF);
+	ev_timer_stop(db->ev, &db->timer);
+	db->state = DB_CONNECTING;
+	db->answered = false;
+	db->conn = connect_with(db);
+	if (db->conn == NULL || PQstatus(db->conn) == CONNECTION_BAD) {
+		lose(db, db->conn == NULL ? "out of memory" : PQerrorMessage(db->conn));
+		return;
+	}
+	PQsetNoticeReceiver(db->conn, on_notice, db);
+	ev_timer_set(&db->timer, CONNECT_TIMEOUT_S, 0.);
+	ev_timer_start(db->ev, &db->timer);
+	watch(db, EV_WRITE);	/* 34.1: begin as if it had returned PGRES_POLLING_WRITING */
+}
+
+static void
+send_head(struct db *db)
+{
+	struct db_query *q = db->queue;
+
+	db->state = DB_BUSY;
+	db->abandoned = false;
+	q->sent_us = mono_us();
+	if (!PQsendQueryParams(db->conn, q->sql, q->nparams, NULL, q->params, NULL, NULL, 0)) {
+		lose(db, PQerrorMessage(db->conn));
+		return;
+	}
+	switch (PQflush(db->conn)) {
+	case -1:
+		lose(db, PQerrorMessage(db->conn));
+		break;
+	case 1:
+		watch(db, EV_READ | EV_WRITE);
+		break;
+	default:
+		watch(db, EV_READ);
+		break;
+	}
+}
+
+static void
+go_on(struct db *db)
+{
+	if (db->state == DB_IDLE && db->queue != NULL)
+		send_head(db);
+	else if (db->state == DB_OFF && db->queue != NULL && !ev_is_active(&db->timer))
+		connect_start(db);
+}
+
+/* The server's error fields as one line, with the hint if there is one. */
+static const char *
+result_error(const PGresult *r, char *out, size_t size)
+{
+	const char *text = PQresultErrorField(r, PG_DIAG_MESSAGE_PRIMARY);
+	const char *hint = PQresultErrorField(r, PG_DIAG_MESSAGE_HINT);
+
+	snprintf(out, size, "%s%s%s%s", text != NULL ? text : PQresultErrorMessage(r),
+	    hint != NULL ? " (" : "", hint != NULL ? hint : "", hint != NULL ? ")" : "");
+	return (out);
+}
+
+/* The server is ready for the next query: answer the one that was in flight. */
+static void
+query_done(struct db *db)
+{
+	PGresult	*r = db->result;
+	char		 error[512];
+	const char	*state;
+
+	db->result = NULL;
+	db->state = DB_IDLE;
+	db->answered = true;
+	ev_timer_stop(db->ev, &db->timer);
+	if (db->abandoned)
+		db->abandoned = false;
+	else if (r == NULL)
+		answer(db->queue, NULL, "no result", "");
+	else if (PQresultStatus(r) == PGRES_TUPLES_OK)
+		answer(db->queue, r, NULL, "");
+	else {
+		state = PQresultErrorField(r, PG_DIAG_SQLSTATE);
+		answer(db->queue, NULL, result_error(r, error, sizeof(error)), state != NULL ? state : "");
+	}
+	PQclear(r);
+	go_on(db);
+}
+
+/*
+ * Read what is there.  A query brings one result, then NULL once ReadyForQuery
+ * is in; the two may come in different packets, so the result waits in db.
+ */
+static void
+read_results(struct db *db)
+{
+	PGresult *r;
+
+	while (!PQisBusy(db->conn)) {
+		if ((r = PQgetResult(db->conn)) == NULL)
+			break;
+		PQclear(db->result);
+		db->result = r;
+	}
+	if (PQstatus(db->conn) == CONNECTION_BAD) {
+		char error[512];
+
+		/* a FATAL of the server says more than "connection closed" */
+		lose(db, db->result != NULL && PQresultStatus(db->result) == PGRES_FATAL_ERROR ?
+		    result_error(db->result, error, sizeof(error)) : PQerrorMessage(db->conn));
+	} else if (!PQisBusy(db->conn))
+		query_done(db);
+}
+
+static void
+on_io(struct ev_loop *ev, ev_io *w, int revents)
+{
+	struct db *db = w->data;
+
+	if (db->state == DB_CONNECTING) {
+		/*
+		 * libpq may have gone on to the next host with another socket of
+		 * the same number, of which epoll knows nothing: watch it anew.
+		 */
+		ev_io_stop(ev, w);
+		connect_poll(db);
+		return;
+	}
+	if ((revents & EV_WRITE) && db->state == DB_BUSY) {
+		int rc = PQflush(db->conn);
+
+		if (rc == -1) {
+			lose(db, PQerrorMessage(db->conn));
+			return;
+		}
+		if (rc == 0)
+			watch(db, EV_READ);
+	}
+	if (!(revents & EV_READ))
+		return;
+	if (!PQconsumeInput(db->conn)) {
+		lose(db, PQerrorMessage(db->conn));
+		return;
+	}
+	if (db->state == DB_BUSY)
+		read_results(db);
+	else {
+		/* idle: a notice, a parameter change, or the end */
+		PQclear(PQisBusy(db->conn) ? NULL : PQgetResult(db->conn));
+		if (PQstatus(db->conn) == CONNECTION_BAD)
+			lose(db, PQerrorMessage(db->conn));
+	}
+}
+
+static void
+on_timer(struct ev_loop *ev, ev_timer *w, int revents)
+{
+	struct db *db = w->data;
+
+	(void)ev;
+	(void)revents;
+	if (db->state == DB_CONNECTING) {
+		db->rotation++;
+		lose(db, "no answer to the connection attempt");
+	} else if (db->state == DB_BUSY)
+		lose(db, "no answer to a query in time");
+	else if (db->state == DB_OFF)
+		connect_start(db);	/* even without a query: who asked once will ask again */
+}
+
+static void
+on_proof(struct ev_loop *ev, ev_timer *w, int revents)
+{
+	struct db *db = w->data;
+
+	(void)revents;
+	if (db->state == DB_BUSY && !db->answered)
+		return;			/* not yet */
+	ev_timer_stop(ev, w);
+	db->retry_ms = RETRY_FIRST_MS;
+	if (db->lost)
+		log_info("database: back after %.1f s", (double)(mono_ms() - db->lost_ms) / 1000);
+	db->lost = false;
+}
+
+static void
+on_kick(struct ev_loop *ev, ev_timer *w, int revents)
+{
+	struct db	*db = w->data;
+	struct db_query	*q, *next;
+
+	(void)ev;
+	(void)revents;
+	if (db->lost && !db_is_up(db))
+		DL_FOREACH_SAFE(db->queue, q, next)
+			if (q->flags & DB_FAIL_FAST)
+				answer(q, NULL, "the database is away", "");
+	go_on(db);
+}
+
+static void
+on_deadline(struct ev_loop *ev, ev_timer *w, int revents)
+{
+	struct db_query	*q = w->data;
+	struct db	*db = q->db;
+
+	(void)ev;
+	(void)revents;
+	if (in_flight(db, q)) {
+		q->flags &= ~DB_RETRY;
+		lose(db, "no answer to a query in time");
+	} else
+		answer(q, NULL, "the database did not answer in time", "");
+}
+
+/*
+ * An @ or / in a URI's password that is not encoded splits it in wrong places:
+ * libpq would then show parts of it as a host's name or port.
+ */
+bool
+db_conninfo_ok(const char *conninfo)
+{
+	bool			 uri = strstr(conninfo, "://") != NULL, ok;
+	PQconninfoOption	*options = PQconninfoParse(conninfo, NULL), *p;
+
+	ok = options != NULL;
+	for (p = options; ok && p->keyword != NULL; p++) {
+		if (p->val == NULL)
+			continue;
+		if (strcmp(p->keyword, "port") == 0)
+			ok = strspn(p->val, "0123456789,") == strlen(p->val);
+		else if (strncmp(p->keyword, "host", 4) == 0 || (uri && strcmp(p->keyword, "dbname") == 0))
+			ok = strchr(p->val, '@') == NULL || p->val[0] == '@';	/* "@name": an abstract socket */
+	}
+	PQconninfoFree(options);
+	return (ok);
+}
+
+struct db *
+db_new(struct ev_loop *ev, const char *conninfo, struct board_slot *slot)
+{
+	struct db *db;
+
+	if ((db = calloc(1, sizeof(*db))) == NULL)
+		return (NULL);
+	if ((db->conninfo = strdup(conninfo != NULL ? conninfo : "")) == NULL) {
+		free(db);
+		return (NULL);
+	}
+	db->ev = ev;
+	db->slot = slot;
+	db->retry_ms = RETRY_FIRST_MS;
+	ev_init(&db->io, on_io);
+	ev_init(&db->timer, on_timer);
+	ev_init(&db->proof, on_proof);
+	ev_init(&db->kick, on_kick);
+	db->io.data = db->timer.data = db->proof.data = db->kick.data = db;
+	return (db);
+}
+
+void
+db_open(struct db *db)
+{
+	if (db->state == DB_OFF && !ev_is_active(&db->timer)) {
+		ev_timer_set(&db->timer, 0., 0.);
+		ev_timer_start(db->ev, &db->timer);
+	}
+}
+
+void
+db_free(struct db **dbp)
+{
+	struct db *db = *dbp;
+
+	if (db == NULL)
+		return;
+	while (db->queue != NULL) {
+		struct db_query *q = db->queue;
+
+		DL_DELETE(db->queue, q);
+		ev_timer_stop(db->ev, &q->deadline);
+		q->db = NULL;
+	}
+	ev_io_stop(db->ev, &db->io);
+	ev_timer_stop(db->ev, &db->timer);
+	ev_timer_stop(db->ev, &db->proof);
+	ev_timer_stop(db->ev, &db->kick);
+	PQclear(db->result);
+	PQfinish(db->conn);
+	free(db->conninfo);
+	free(db);
+	*dbp = NULL;
+}
+
+void
+db_submit(struct db *db, struct db_query *q)
+{
+	must(q->db == NULL && q->nparams <= DB_MAX_PARAMS);
+	q->db = db;
+	q->sent_us = mono_us();
+	ev_timer_init(&q->deadline, on_deadline, (double)q->timeout_ms / 1000, 0.);
+	q->deadline.data = q;
+	ev_now_update(db->ev);
+	ev_timer_start(db->ev, &q->deadline);
+	DL_APPEND(db->queue, q);
+	if (!ev_is_active(&db->kick)) {
+		ev_timer_set(&db->kick, 0., 0.);
+		ev_timer_start(db->ev, &db->kick);
+	}
+}
+
+void
+db_cancel(struct db_query *q)
+{
+	if (q->db == NULL)
+		return;
+	if (in_flight(q->db, q)) {
+		q->db->abandoned = true;
+		ev_timer_set(&q->db->timer, ABANDONED_TIMEOUT_S, 0.);
+		ev_timer_start(q->db->ev, &q->db->timer);
+	}
+	DL_DELETE(q->db->queue, q);
+	ev_timer_stop(q->db->ev, &q->deadline);
+	q->db = NULL;
+}
+
+bool
+db_is_up(const struct db *db)
+{
+	return (db->state == DB_IDLE || db->state == DB_BUSY);
+}
+
+unsigned
+db_generation(const struct db *db)
+{
+	return (db->generation);
+}
