@@ -29,11 +29,15 @@ s/\\-/-/g for keys %described;
 is(join(' ', grep { !$described{$_} } sort keys %offered), '', 'every option of --help is an item of the manual');
 is(join(' ', grep { !$offered{$_} } sort keys %described), '', 'every option of the manual is in --help');
 
-my %counter = slurp("$src/src/shared/board_tbl.h") =~ /^BOARD\((\w+),\s*(\w+),/mg;
-$counter{"refused_$_"} = 'COUNTER' for slurp("$src/src/shared/refusal_tbl.h") =~ /^REFUSAL\(\w+, (\w+),/mg;
-ok(keys %counter > 10, 'board_tbl.h has counters');
-# Monotonic times mean nothing outside the machine: /metrics has ages made from them instead.
-my %exported = map { ('seatcast_' . $_ . ($counter{$_} eq 'COUNTER' ? '_total' : '') => 1) } grep { !/_mono_ms\z/ } keys %counter;
+# What /metrics calls the rows of board_tbl.h: KIND and UNIT end the name.
+my %unit = (NUMBER => '', BYTES => '_bytes', MILLISECONDS => '_seconds', MICROSECONDS => '_seconds');
+my %exported;
+for (slurp("$src/src/shared/board_tbl.h") =~ /^BOARD\((\w+, \w+, \w+),/mg,
+    map { "refused_$_, COUNTER, NUMBER" } slurp("$src/src/shared/refusal_tbl.h") =~ /^REFUSAL\(\w+, (\w+),/mg) {
+	my ($name, $kind, $unit) = split /, /;
+	$exported{"seatcast_$name$unit{$unit}" . ($kind eq 'COUNTER' ? '_total' : '')} = 1 if $kind ne 'PRIVATE';
+}
+ok(keys %exported > 10, 'board_tbl.h has counters');
 is(join(' ', grep { $manual !~ /\b$_\b/ } sort keys %exported), '', 'every counter is in the manual');
 my %made = map { $_ => 1 } slurp("$src/src/worker/monitor.c") =~ /\b(?:describe|histogram)\(&?b, "(\w+)"/g;	# what /metrics computes
 is(join(' ', grep { !$exported{$_} && !$made{s/\Aseatcast_//r} } sort $manual =~ /^\.It\b.*?\b(seatcast_\w+)/mg), '',

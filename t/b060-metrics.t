@@ -35,6 +35,24 @@ my $m = $s->http(GET => '/metrics');
 like($m->{headers}{'content-type'}, qr{^text/plain; version=0\.0\.4}, 'its content type');
 is(join("\n", faults($m->{body})), '', 'valid with nothing watched');
 
+# What Prometheus' own tool says of names, units and types: it has an eye for what the format allows and nobody wants.
+sub promtool {
+	my ($text) = @_;
+	my $file = $s->{stage}{dir} . '/metrics.txt';
+	open my $fh, '>', $file or die "$file: $!";
+	print $fh $text;
+	close $fh;
+	return `promtool check metrics <'$file' 2>&1`;
+}
+SKIP: {
+	skip 'promtool is not installed', 2 if !grep { -x "$_/promtool" } split /:/, $ENV{PATH};
+	isnt(promtool("# HELP lag_ms x\n# TYPE lag_ms gauge\nlag_ms 1\n"), '', 'promtool complains of milliseconds');
+	is(promtool($m->{body}), '', 'and of nothing here');
+}
+like($m->{body}, qr/^seatcast_build_info\{version="[^"]+"\} 1$/m, 'which version runs');
+my ($born) = $m->{body} =~ /^process_start_time_seconds (\d+\.\d+)$/m;
+cmp_ok(abs(time - $born), '<', 60 * ($ENV{SEATCAST_PATIENCE} // 1), 'and since when');
+
 # ---- 500 snapshots of a cold block ----
 
 my $before = $s->queries;
@@ -49,10 +67,13 @@ is($s->counter('snapshots'), 500, 'and they are counted');
 $_->close for @many;
 
 my $c = $s->client('fan')->watch(1, 101)->expect_event('init');
+$s->expect_counter(polls => '>=', $s->counter('polls') + 2);	# the first may come early: a block has its place in the second
 $s->sql("INSERT INTO allocations (match_id, seat_id, status) VALUES (1, 101, 'HOLD')");
 $c->expect_seat(101 => 'HOLD');
 $m = $s->http(GET => '/metrics');
 is(join("\n", faults($m->{body})), '', 'valid with a group');
+my ($polled) = $m->{body} =~ /^seatcast_last_poll_timestamp_seconds\{match="1",block="101"\} (\d+\.\d{3})$/m;
+cmp_ok(abs(time - $polled), '<', 60 * ($ENV{SEATCAST_PATIENCE} // 1), 'times are seconds');
 like($m->{body}, qr/^seatcast_viewers\{match="1",block="101"\} 1$/m, 'a group has its labels');
 my ($count) = $m->{body} =~ /^seatcast_poll_seconds_count (\d+)$/m;
 cmp_ok($count, '>', 0, 'the histogram counts the polls');

@@ -29,7 +29,7 @@ fanout_flush_counters(struct fanout *f)
 	if (f->events != 0)
 		board_add(f->slot, BOARD_events, f->events);
 	if (f->bytes != 0)
-		board_add(f->slot, BOARD_bytes, f->bytes);
+		board_add(f->slot, BOARD_sent, f->bytes);
 	f->events = f->bytes = 0;
 }
 
@@ -208,7 +208,7 @@ on_sweep(struct ev_loop *ev, ev_timer *w, int revents)
 		}
 	}
 	board_set(f->slot, BOARD_behind, behind);
-	board_set(f->slot, BOARD_lag_ms, lag_ms);
+	board_set(f->slot, BOARD_lag, lag_ms);
 	fanout_flush_counters(f);
 }
 

@@ -202,7 +202,7 @@ on_alive(struct ev_loop *ev, ev_timer *w, int revents)
 
 	(void)ev;
 	(void)revents;
-	board_set(lp->in->slot, BOARD_alive_mono_ms, mono_ms());
+	board_set(lp->in->slot, BOARD_alive_mono, mono_ms());
 	if (++lp->turns % TRIM_TURNS == 0)
 		trim_malloc();
 }

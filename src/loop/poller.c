@@ -335,8 +335,8 @@ poll_good(struct poller *f, const struct db_answer *a)
 	f->current = true;
 	board_add(f->slot, BOARD_polls, 1);
 	board_observe(f->slot, BOARD_POLL, a->received_us - a->sent_us);
-	board_set(f->slot, BOARD_last_poll_ms, f->as_of_ms);
-	board_set(f->slot, BOARD_last_poll_mono_ms, a->received_us / 1000);
+	board_set(f->slot, BOARD_last_poll_timestamp, f->as_of_ms);
+	board_set(f->slot, BOARD_last_poll_mono, a->received_us / 1000);
 	if (f->asked & (1 << PART_SNAPSHOT)) {
 		board_add(f->slot, BOARD_reconciles, 1);
 		schedule_reconcile(f);

@@ -166,7 +166,7 @@ child_log_end(const struct child *c, int status)
 bool
 child_hangs(const struct child *c, int64_t now)
 {
-	int64_t alive = board_get(c->slot, BOARD_alive_mono_ms);
+	int64_t alive = board_get(c->slot, BOARD_alive_mono);
 
 	return (!c->killed && now - (alive != 0 ? alive : c->born_ms) >= (c->ready ? HUNG_MS : UNREADY_MS));
 }

@@ -255,7 +255,7 @@ on_tick(struct ev_loop *ev, ev_timer *w, int revents)
 
 	(void)ev;
 	(void)revents;
-	board_set(m->slot, BOARD_alive_mono_ms, now);
+	board_set(m->slot, BOARD_alive_mono, now);
 	DL_FOREACH_SAFE(m->children, c, tmp)
 		if (child_hangs(c, now))
 			end_hung(c);

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -19,12 +20,21 @@ const unsigned board_bucket_ms[BOARD_BUCKETS - 1] = {
 	1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 1100, 2500, 5000
 };
 
-enum { GAUGE, COUNTER };
+#define ENDS_GAUGE	""
+#define ENDS_COUNTER	"_total"
+#define ENDS_PRIVATE	""
+#define IN_NUMBER	""
+#define IN_BYTES	"_bytes"
+#define IN_MILLISECONDS	"_seconds"
+#define IN_MICROSECONDS	"_seconds"
+enum { NUMBER = 1, BYTES = 1, MILLISECONDS = 1000, MICROSECONDS = 1000000 };
+
 static const struct {
-	const char	*name, *text;
-	int		 kind;
+	const char		*name, *text;
+	enum board_shape	 shape;
+	unsigned		 per_unit;
 } values[BOARD__MAX] = {
-#define BOARD(name, KIND, text)	{ #name, text, KIND },
+#define BOARD(name, KIND, UNIT, text)	{ #name IN_##UNIT ENDS_##KIND, text, BOARD_##KIND, UNIT },
 #include "shared/board_tbl.h"
 #undef BOARD
 };
@@ -41,6 +51,7 @@ struct board *
 board_new(size_t nslots, int *fd_r)
 {
 	struct board	*b = MAP_FAILED;
+	struct timespec	 now;
 	int		 fd;
 
 	if ((fd = memfd_create("seatcast board", MFD_CLOEXEC)) == -1)
@@ -51,6 +62,8 @@ board_new(size_t nslots, int *fd_r)
 		fd_close(&fd);
 		return (NULL);
 	}
+	clock_gettime(CLOCK_REALTIME, &now);
+	b->born_unix_ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 	b->layout = LAYOUT;
 	b->nslots = nslots;	/* the rest is zero: all slots BOARD_FREE */
 	if (fd_r != NULL)
@@ -126,7 +139,7 @@ board_release(struct board *b, struct board_slot *s)
 
 	atomic_store_explicit(&s->live, 0, memory_order_release);
 	for (v = 0; v < BOARD__MAX; v++) {
-		if (values[v].kind == COUNTER)
+		if (values[v].shape == BOARD_COUNTER)
 			b->retired.value[v] += s->value[v];
 		s->value[v] = 0;
 	}
@@ -215,8 +228,14 @@ board_text(enum board_value v)
 	return (values[v].text);
 }
 
-bool
-board_is_counter(enum board_value v)
+enum board_shape
+board_shape(enum board_value v)
 {
-	return (values[v].kind == COUNTER);
+	return (values[v].shape);
+}
+
+unsigned
+board_per_unit(enum board_value v)
+{
+	return (values[v].per_unit);
 }

@@ -20,7 +20,7 @@
 enum board_kind { BOARD_FREE, BOARD_MASTER, BOARD_WORKER, BOARD_LOOP };
 
 enum board_value {
-#define BOARD(name, KIND, text)	BOARD_##name,
+#define BOARD(name, KIND, UNIT, text)	BOARD_##name,
 #include "shared/board_tbl.h"
 #undef BOARD
 	BOARD__MAX
@@ -78,8 +78,10 @@ int64_t		 board_total(const struct board *b, enum board_value v);	/* over all sl
 void		 board_total_durations(const struct board *b, enum board_histogram h, struct board_durations *sum_r);
 bool		 board_group_live(const struct board *b, int64_t match_id, int64_t block_id);
 
-const char	*board_name(enum board_value v);	/* "late_seats" */
+enum board_shape { BOARD_GAUGE, BOARD_COUNTER, BOARD_PRIVATE };
+enum board_shape board_shape(enum board_value v);
+const char	*board_name(enum board_value v);	/* as exported: "late_seats_total", "lag_seconds" */
 const char	*board_text(enum board_value v);
-bool		 board_is_counter(enum board_value v);
+unsigned	 board_per_unit(enum board_value v);	/* how many make one of the exported unit: 1000 of milliseconds */
 
 #endif

@@ -49,9 +49,18 @@ answer_page(struct request *rq, const char *content_type, struct buf *b)
 /* --- metrics ------------------------------------------------------------------ */
 
 static void
-describe(struct buf *b, const char *name, const char *suffix, const char *type, const char *text)
+describe(struct buf *b, const char *name, const char *type, const char *text)
 {
-	buf_printf(b, "# HELP seatcast_%s%s %s\n# TYPE seatcast_%s%s %s\n", name, suffix, text, name, suffix, type);
+	buf_printf(b, "# HELP seatcast_%s %s\n# TYPE seatcast_%s %s\n", name, text, name, type);
+}
+
+/* The value of a sample, in the base unit: with as many decimals as the field has. */
+static void
+value(struct buf *b, enum board_value v, int64_t n)
+{
+	unsigned per = board_per_unit(v);
+
+	buf_printf(b, " %.*f\n", per == 1 ? 0 : per == 1000 ? 3 : 6, (double)n / per);
 }
 
 static bool
@@ -66,18 +75,27 @@ group_gauge(struct buf *b, const struct board *board, enum board_value v)
 {
 	size_t i;
 
-	describe(b, board_name(v), "", "gauge", board_text(v));
+	describe(b, board_name(v), "gauge", board_text(v));
 	for (i = 0; i < board->nslots; i++)
-		if (is_group(&board->slot[i]))
-			buf_printf(b, "seatcast_%s{match=\"%lld\",block=\"%lld\"} %lld\n", board_name(v),
-			    (long long)board->slot[i].match_id, (long long)board->slot[i].block_id,
-			    (long long)board_get(&board->slot[i], v));
+		if (is_group(&board->slot[i])) {
+			buf_printf(b, "seatcast_%s{match=\"%lld\",block=\"%lld\"}", board_name(v),
+			    (long long)board->slot[i].match_id, (long long)board->slot[i].block_id);
+			value(b, v, board_get(&board->slot[i], v));
+		}
+}
+
+static void
+counter(struct buf *b, const struct board *board, enum board_value v)
+{
+	describe(b, board_name(v), "counter", board_text(v));
+	buf_printf(b, "seatcast_%s", board_name(v));
+	value(b, v, board_total(board, v));
 }
 
 static double
 poll_age_s(const struct board_slot *s)
 {
-	int64_t at = board_get(s, BOARD_last_poll_mono_ms);
+	int64_t at = board_get(s, BOARD_last_poll_mono);
 
 	return ((double)(mono_ms() - (at != 0 ? at : (int64_t)s->born_ms)) / 1000);
 }
@@ -87,7 +105,7 @@ poll_ages(struct buf *b, const struct board *board)
 {
 	size_t i;
 
-	describe(b, "last_poll_age_seconds", "", "gauge", "Seconds since the last good poll of a group.");
+	describe(b, "last_poll_age_seconds", "gauge", "Seconds since the last good poll of a group.");
 	for (i = 0; i < board->nslots; i++)
 		if (is_group(&board->slot[i]))
 			buf_printf(b, "seatcast_last_poll_age_seconds{match=\"%lld\",block=\"%lld\"} %.3f\n",
@@ -103,7 +121,7 @@ histogram(struct buf *b, const char *name, const struct board *board, enum board
 	size_t			 i;
 
 	board_total_durations(board, h, &d);
-	describe(b, name, "", "histogram", text);
+	describe(b, name, "histogram", text);
 	for (i = 0; i < BOARD_BUCKETS - 1; i++) {
 		sum += d.bucket[i];
 		buf_printf(b, "seatcast_%s_bucket{le=\"%g\"} %lld\n", name, board_bucket_ms[i] / 1000., (long long)sum);
@@ -123,10 +141,18 @@ count_kind(const struct board *board, enum board_kind kind)
 	return (n);
 }
 
-static bool
-of_processes(enum board_value v)
+static void
+about_program(struct buf *b, const struct board *board)
 {
-	return (v == BOARD_alive_mono_ms || v == BOARD_last_poll_mono_ms);
+	describe(b, "build_info", "gauge", "1; which version runs.");
+	buf_puts(b, "seatcast_build_info{version=\"" PACKAGE_VERSION "\"} 1\n");
+	buf_printf(b, "# HELP process_start_time_seconds When the master started, Unix time.\n"
+	    "# TYPE process_start_time_seconds gauge\nprocess_start_time_seconds %.3f\n",
+	    (double)board->born_unix_ms / 1000);
+	describe(b, "groups", "gauge", "Groups (match and block) with a loop now.");
+	buf_printf(b, "seatcast_groups %zu\n", count_kind(board, BOARD_LOOP));
+	describe(b, "workers", "gauge", "Workers now.");
+	buf_printf(b, "seatcast_workers %zu\n", count_kind(board, BOARD_WORKER));
 }
 
 void
@@ -136,18 +162,12 @@ action_metrics(struct request *rq)
 	struct buf		 b = BUF_INIT;
 	int			 v;
 
-	describe(&b, "groups", "", "gauge", "Groups (match and block) with a loop now.");
-	buf_printf(&b, "seatcast_groups %zu\n", count_kind(board, BOARD_LOOP));
-	describe(&b, "workers", "", "gauge", "Workers now.");
-	buf_printf(&b, "seatcast_workers %zu\n", count_kind(board, BOARD_WORKER));
-	for (v = 0; v < BOARD__MAX; v++) {
-		if (board_is_counter((enum board_value)v)) {
-			describe(&b, board_name((enum board_value)v), "_total", "counter", board_text((enum board_value)v));
-			buf_printf(&b, "seatcast_%s_total %lld\n", board_name((enum board_value)v),
-			    (long long)board_total(board, (enum board_value)v));
-		} else if (!of_processes((enum board_value)v))
+	about_program(&b, board);
+	for (v = 0; v < BOARD__MAX; v++)
+		if (board_shape((enum board_value)v) == BOARD_COUNTER)
+			counter(&b, board, (enum board_value)v);
+		else if (board_shape((enum board_value)v) == BOARD_GAUGE)
 			group_gauge(&b, board, (enum board_value)v);
-	}
 	poll_ages(&b, board);
 	histogram(&b, "poll_seconds", board, BOARD_POLL, "Duration of good polls, from sending the query to its answer.");
 	histogram(&b, "delay_seconds", board, BOARD_DELAY, "From a change to its sending to the last viewer, at most.");
@@ -190,7 +210,7 @@ group_row(struct buf *b, const struct board_slot *s, int64_t most_viewers)
 	    (long long)(most_viewers > 0 ? most_viewers : 1), (long long)viewers, (long long)viewers,
 	    (long long)viewers, (long long)board_get(s, BOARD_seats), (long long)board_get(s, BOARD_version),
 	    (long long)board_get(s, BOARD_polls), (long long)board_get(s, BOARD_behind),
-	    (double)board_get(s, BOARD_lag_ms) / 1000);
+	    (double)board_get(s, BOARD_lag) / 1000);
 	if (!watched && !stale)
 		buf_puts(b, "<td>resting</td></tr>");
 	else

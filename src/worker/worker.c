@@ -275,7 +275,7 @@ on_whole(void *arg, int fd)
 	board_add(w->in->slot, BOARD_requests, 1);
 	DL_APPEND(w->requests, rq);
 	dispatch(rq);
-	board_add(w->in->slot, BOARD_busy_us, mono_us() - began_us);
+	board_add(w->in->slot, BOARD_busy, mono_us() - began_us);
 }
 
 struct db *
@@ -368,7 +368,7 @@ on_alive(struct ev_loop *ev, ev_timer *t, int revents)
 
 	(void)ev;
 	(void)revents;
-	board_set(w->in->slot, BOARD_alive_mono_ms, mono_ms());
+	board_set(w->in->slot, BOARD_alive_mono, mono_ms());
 	end_if_done(w);
 }
 

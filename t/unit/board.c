@@ -95,6 +95,18 @@ START_TEST(who_joins_sees_the_same_values)
 }
 END_TEST
 
+START_TEST(names_end_in_the_base_unit_and_what_they_are)
+{
+	ck_assert_str_eq(board_name(BOARD_lag), "lag_seconds");
+	ck_assert_uint_eq(board_per_unit(BOARD_lag), 1000);
+	ck_assert_str_eq(board_name(BOARD_busy), "busy_seconds_total");
+	ck_assert_uint_eq(board_per_unit(BOARD_busy), 1000000);
+	ck_assert_str_eq(board_name(BOARD_sent), "sent_bytes_total");
+	ck_assert_str_eq(board_name(BOARD_viewers), "viewers");
+	ck_assert_uint_eq(board_per_unit(BOARD_viewers), 1);
+}
+END_TEST
+
 START_TEST(every_value_has_a_name_and_a_text)
 {
 	ck_assert_str_ne(board_name((enum board_value)_i), "");
@@ -113,6 +125,7 @@ main(void)
 	tcase_add_test(tc, a_full_board_gives_no_slot);
 	tcase_add_test(tc, a_duration_falls_into_the_first_bucket_that_holds_it);
 	tcase_add_test(tc, who_joins_sees_the_same_values);
+	tcase_add_test(tc, names_end_in_the_base_unit_and_what_they_are);
 	tcase_add_loop_test(tc, every_value_has_a_name_and_a_text, 0, BOARD__MAX);
 	return (unit_main(s));
 }
