@@ -163,6 +163,7 @@ watch_staleness(struct poller *f)
 	ev_timer_again(f->ev, &f->stale_timer);
 }
 
+/* The one place where it is decided whether viewers see old seats: for them, the board and ourselves at once. */
 static void
 set_stale(struct poller *f, bool stale)
 {
@@ -173,11 +174,16 @@ set_stale(struct poller *f, bool stale)
 	f->cb.on_freshness(f->arg);
 }
 
-static void
-note_version(struct poller *f)
+/* After anything that may have moved the seats past version `before`: the board and the viewers know.  true: they moved. */
+static bool
+announce(struct poller *f, uint64_t before)
 {
+	if (seat_version(f->seats) == before)
+		return (false);
 	board_set(f->slot, BOARD_version, (int64_t)seat_version(f->seats));
 	board_set(f->slot, BOARD_seats, (int64_t)seat_count(f->seats));
+	f->cb.on_change(f->arg);
+	return (true);
 }
 
 /* --- taking in ------------------------------------------------------------ */
@@ -272,8 +278,8 @@ apply_part(struct poller *f, const PGresult *r, int part, int64_t now_ms)
 }
 
 /*
- * One answer into memory: all of it or nothing that matters (the cursor stays
- * on failure, and what was taken in comes again).  NULL, or what is wrong.
+ * One answer into memory.  NULL, or what is wrong: then the cursor stays and all
+ * comes again, but the first part may have been taken in already.
  */
 static const char *
 take_in(struct poller *f, const struct db_answer *a)
@@ -362,23 +368,21 @@ on_poll(struct db_query *q, const struct db_answer *a)
 	}
 	if ((wrong = take_in(f, a)) != NULL) {
 		poll_failed(f, wrong, "-");
+		schedule_expiry(f);
+		(void)announce(f, before);
 		return;
 	}
 	poll_good(f, a);
-	note_version(f);
 	schedule_expiry(f);
 	if (f->running)
 		watch_staleness(f);
 	f->asked_us = a->sent_us;
-	if (seat_version(f->seats) != before) {
-		f->cb.on_change(f->arg);
-		/*
-		 * What this poll brought was not visible yet when the one before
-		 * was asked: nobody has waited for longer than since then.
-		 */
-		if (asked_us != 0)
-			board_observe(f->slot, BOARD_DELAY, mono_us() - asked_us);
-	}
+	/*
+	 * What this poll brought was not visible yet when the one before was
+	 * asked: nobody has waited for longer than since then.
+	 */
+	if (announce(f, before) && asked_us != 0)
+		board_observe(f->slot, BOARD_DELAY, mono_us() - asked_us);
 	set_stale(f, false);
 	f->cb.on_poll(f->arg);
 }
@@ -453,6 +457,7 @@ on_expiry(struct ev_loop *ev, ev_timer *w, int revents)
 {
 	struct poller	*f = w->data;
 	int64_t		 now = database_now_ms(f);
+	uint64_t	 before = seat_version(f->seats);
 	size_t		 n;
 
 	(void)ev;
@@ -465,11 +470,9 @@ on_expiry(struct ev_loop *ev, ev_timer *w, int revents)
 		f->expired_at_ms = now;
 		board_add(f->slot, BOARD_expiries, (int64_t)n);
 		board_add(f->slot, BOARD_seats_changed, (int64_t)n);
-		note_version(f);
 	}
 	schedule_expiry(f);
-	if (n > 0)
-		f->cb.on_change(f->arg);
+	(void)announce(f, before);
 }
 
 /* --- life ----------------------------------------------------------------- */
@@ -528,7 +531,7 @@ poller_resume(struct poller *f)
 	f->running = true;
 	f->current = false;
 	if (db_is_up(f->db))
-		f->stale = false;	/* nobody asked for a while: let the next poll tell */
+		set_stale(f, false);	/* nobody asked for a while: let the next poll tell */
 	watch_staleness(f);
 	poll_now(f);
 	schedule_tick(f);
