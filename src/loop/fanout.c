@@ -130,6 +130,7 @@ fanout_attach(struct fanout *f, const struct chan_handover *h, int fd, uint64_t 
 	v->fanout = f;
 	v->fd = fd;
 	v->request_id = h->request_id;
+	v->number = number;
 	v->state = VIEWER_WAITING;
 	v->progress_ms = mono_ms();
 	ev_io_init(&v->io, viewer_on_io, fd, EV_READ);
@@ -272,7 +273,8 @@ fanout_count(const struct fanout *f)
 
 struct fanout *
 fanout_new(struct ev_loop *ev, const struct opts *o, struct board_slot *slot,
-    const struct poller *poller, uint32_t epoch, fanout_idle_cb *on_idle, void *arg)
+    const struct poller *poller, uint32_t epoch, fanout_idle_cb *on_idle, fanout_gone_cb *on_gone,
+    void *arg)
 {
 	struct fanout	*f;
 	double		 sweep_s;
@@ -290,6 +292,7 @@ fanout_new(struct ev_loop *ev, const struct opts *o, struct board_slot *slot,
 	f->poller = poller;
 	f->epoch = epoch;
 	f->on_idle = on_idle;
+	f->on_gone = on_gone;
 	f->arg = arg;
 	sweep_s = (double)(o->heartbeat_ms < o->stall_timeout_ms ? o->heartbeat_ms : o->stall_timeout_ms) / 4000;
 	if (sweep_s > SWEEP_S)

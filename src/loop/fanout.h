@@ -27,9 +27,13 @@ struct opts;
 /* Called when the last viewer went. */
 typedef void fanout_idle_cb(void *arg);
 
+/* Called when the connection of that hand-over has ended. */
+typedef void fanout_gone_cb(void *arg, uint64_t number);
+
 /* epoch names this run of the loop in ids.  NULL: ENOMEM. */
 struct fanout	*fanout_new(struct ev_loop *ev, const struct opts *o, struct board_slot *slot,
-		    const struct poller *poller, uint32_t epoch, fanout_idle_cb *on_idle, void *arg);
+		    const struct poller *poller, uint32_t epoch, fanout_idle_cb *on_idle, fanout_gone_cb *on_gone,
+		    void *arg);
 void		 fanout_free(struct fanout **fp);	/* closes what is left, without ceremony */
 
 /*

@@ -29,6 +29,7 @@
 
 #define SNAPSHOT_WATCH_POLLS	3	/* polls after the last snapshot request: its client is likely to ask again */
 #define ALIVE_S			1.0
+#define MASTER_QUEUE		1024	/* messages the master may be behind: all viewers may go at once */
 #define TRIM_TURNS		10	/* of alive: how often memory is given back */
 
 struct loop {
@@ -41,6 +42,8 @@ struct loop {
 	uint64_t		 adopted;
 	bool			 draining;
 	int			 polls_left;	/* without viewers: until the poller pauses */
+	struct chan_gone	 gone;		/* not told yet */
+	ev_prepare		 tell_gone;	/* at the end of a turn */
 	ev_timer		 linger;
 	ev_timer		 alive;
 	unsigned		 turns;		/* of alive */
@@ -89,6 +92,36 @@ on_idle(void *arg)
 	ev_timer_start(lp->ev, &lp->linger);
 	if (lp->polls_left <= 0)
 		poller_pause(lp->poller);
+}
+
+static int
+tell_gone(struct loop *lp)
+{
+	if (lp->gone.n != 0 && chan_send(&lp->master, CHAN_GONE, &lp->gone, NULL) == -1)
+		return (-1);
+	lp->gone.n = 0;
+	return (0);
+}
+
+/* The master counts connections, per client: it hears of many ends in one message. */
+static void
+on_gone(void *arg, uint64_t number)
+{
+	struct loop *lp = arg;
+
+	if (lp->gone.n == CHAN_GONE_MAX && tell_gone(lp) == -1) {
+		log_warn("viewer: its end is not told to the master");
+		return;
+	}
+	lp->gone.numbers[lp->gone.n++] = number;
+}
+
+static void
+on_turn_end(struct ev_loop *ev, ev_prepare *w, int revents)
+{
+	(void)ev;
+	(void)revents;
+	(void)tell_gone(w->data);	/* not now: with the next turn */
 }
 
 static void
@@ -239,17 +272,19 @@ loop_main(const struct inherit *in)
 	tune_malloc();
 	if ((lp->ev = ev_loop_new(EVFLAG_AUTO)) == NULL)
 		fatalx("no event loop");
-	chan_init(&lp->master, lp->ev, in->channel_fd, CHAN_LOOP, CHAN_MASTER, 16,
+	chan_init(&lp->master, lp->ev, in->channel_fd, CHAN_LOOP, CHAN_MASTER, MASTER_QUEUE,
 	    on_message, on_master_gone, lp);
 	if ((lp->db = db_new(lp->ev, in->opts->database, in->slot)) == NULL ||
 	    (lp->poller = poller_new(lp->ev, in->opts, in->slot, lp->db, in->key.match_id, in->key.block_id,
 	    &callbacks, lp)) == NULL ||
-	    (lp->fanout = fanout_new(lp->ev, in->opts, in->slot, lp->poller, new_epoch(), on_idle, lp)) == NULL)
+	    (lp->fanout = fanout_new(lp->ev, in->opts, in->slot, lp->poller, new_epoch(), on_idle, on_gone, lp)) == NULL)
 		fatal("start");
 	ev_timer_init(&lp->linger, on_linger, 0., 0.);
 	ev_timer_init(&lp->alive, on_alive, 0., ALIVE_S);
 	ev_signal_init(&lp->quit, on_quit, SIGTERM);
-	lp->linger.data = lp->alive.data = lp->quit.data = lp;
+	ev_prepare_init(&lp->tell_gone, on_turn_end);
+	lp->linger.data = lp->alive.data = lp->quit.data = lp->tell_gone.data = lp;
+	ev_prepare_start(lp->ev, &lp->tell_gone);
 	ev_timer_start(lp->ev, &lp->alive);
 	ev_signal_start(lp->ev, &lp->quit);
 	lp->polls_left = SNAPSHOT_WATCH_POLLS;
@@ -265,6 +300,7 @@ loop_main(const struct inherit *in)
 	poller_free(&lp->poller);
 	db_free(&lp->db);
 	chan_fini(&lp->master);
+	ev_prepare_stop(lp->ev, &lp->tell_gone);
 	ev_timer_stop(lp->ev, &lp->linger);
 	ev_timer_stop(lp->ev, &lp->alive);
 	ev_signal_stop(lp->ev, &lp->quit);

@@ -60,6 +60,7 @@ viewer_drop(struct viewer *v)
 	}
 	free(v->handover);
 	fd_close(&v->fd);
+	f->on_gone(f->arg, v->number);
 	free(v);
 	f->count--;
 	board_set(f->slot, BOARD_connections, (int64_t)f->count);

@@ -40,6 +40,7 @@ struct viewer {
 	int64_t			 pass_from;	/* the seat where it began */
 	int64_t			 pass_seat;	/* and where it goes on */
 	uint64_t		 pass_at;	/* version of the seats when it began; 0: no part yet */
+	uint64_t		 number;	/* of its hand-over */
 	int64_t			 progress_ms;	/* monotonic: last time it took bytes */
 	int64_t			 behind_ms;	/* monotonic: since when something is pending; 0: nothing is */
 	int			 fd;
@@ -60,6 +61,7 @@ struct fanout {
 	struct frames		*frames;
 	uint32_t		 epoch;
 	fanout_idle_cb		*on_idle;
+	fanout_gone_cb		*on_gone;
 	void			*arg;
 	struct viewer		*live, *waiting;
 	size_t			 count, streams;

@@ -220,6 +220,24 @@ group_handover(struct master *m, struct child *from, const struct chan_handover 
 		refuse(m, from, h, fd, REFUSAL_OVERLOAD);
 }
 
+/* Who is behind with messages polls with his next tick anyway: nothing is kept for him. */
+static void
+tell_wrote(struct master *m, struct group_key key, const struct chan_wrote *wrote)
+{
+	struct group *g = group_find(m, &key);
+
+	if (g != NULL && g->loop != NULL)
+		(void)chan_send(&g->loop->chan, CHAN_WROTE, wrote, NULL);
+}
+
+void
+group_wrote(struct master *m, const struct chan_wrote *wrote)
+{
+	tell_wrote(m, wrote->key, wrote);
+	if (wrote->key.block_id != GROUP_WHOLE_MATCH)
+		tell_wrote(m, (struct group_key){ wrote->key.match_id, GROUP_WHOLE_MATCH }, wrote);
+}
+
 void
 group_crashed(struct master *m, struct child *c)
 {

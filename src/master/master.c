@@ -132,6 +132,9 @@ on_message(struct chan *ch, enum chan_type type, const union chan_payload *p, in
 		if (p->leaving.adopted == c->sent && !c->expected)
 			group_let_go(c);
 		break;
+	case CHAN_WROTE:
+		group_wrote(m, &p->wrote);
+		break;
 	default:
 		break;
 	}

@@ -105,6 +105,7 @@ void		 backoff_grow(struct backoff *b, int64_t lived_ms, unsigned forgiven);	/* 
 void	group_handover(struct master *m, struct child *from, const struct chan_handover *h, int fd);	/* takes fd; from NULL: its worker is not known any more */
 void	group_detach(struct master *m, struct child *loop);	/* the group has no loop any more */
 void	group_let_go(struct child *loop);			/* answer its LEAVING, or make room */
+void	group_wrote(struct master *m, const struct chan_wrote *wrote);	/* to the loops of the block and of its match, where they live */
 void	group_crashed(struct master *m, struct child *loop);	/* its next loop may have to wait */
 bool	group_settle(struct child *loop);	/* give up duplicates of what it has begun to answer; true: some are left */
 void	group_rescue(struct master *m, struct transfer *transfers);	/* of a loop that died: to the next one.  Frees them */

@@ -30,8 +30,8 @@ struct chan_header {
 struct chan_queued {
 	struct chan_queued	*prev, *next;
 	struct chan_header	 header;
-	union chan_payload	 payload;
 	int			 fd;
+	unsigned char		 payload[];
 };
 
 static const struct {
@@ -129,10 +129,10 @@ chan_send(struct chan *c, enum chan_type type, const void *payload, int *fd)
 		errno = ENOBUFS;
 		return (-1);
 	}
-	if ((q = calloc(1, sizeof(*q))) == NULL)
+	if ((q = calloc(1, sizeof(*q) + header.len)) == NULL)
 		return (-1);
 	q->header = header;
-	memcpy(&q->payload, payload, header.len);
+	memcpy(q->payload, payload, header.len);
 	q->fd = fd_take(fd);
 	DL_APPEND(c->queue, q);
 	c->queued++;
@@ -158,7 +158,7 @@ on_writable(struct ev_loop *ev, ev_io *w, int revents)
 
 	(void)revents;
 	while (c->queue != NULL) {
-		if (send_now(c, &c->queue->header, &c->queue->payload, &c->queue->fd) == -1) {
+		if (send_now(c, &c->queue->header, c->queue->payload, &c->queue->fd) == -1) {
 			if (errno == EAGAIN || errno == EWOULDBLOCK)
 				return;
 			break;		/* the peer is gone: the reading side will say so */

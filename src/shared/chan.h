@@ -67,6 +67,13 @@ struct chan_lost {
 	uint64_t	number;		/* of the ADOPT message, from 1 */
 };
 
+#define CHAN_GONE_MAX	64
+
+struct chan_gone {
+	uint32_t	n;
+	uint64_t	numbers[CHAN_GONE_MAX];	/* of their ADOPT messages; each is told once */
+};
+
 struct chan_leaving {
 	uint64_t	adopted;	/* ADOPT messages received since birth */
 };
@@ -92,6 +99,7 @@ union chan_payload {
 	struct chan_refusal	refusal;
 	struct chan_welcome	welcome;
 	struct chan_lost	lost;
+	struct chan_gone	gone;
 	struct chan_leaving	leaving;
 	struct chan_wrote	wrote;
 	struct chan_drain	drain;

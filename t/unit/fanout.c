@@ -67,6 +67,8 @@ struct world {
 	struct poller		 poller;
 	struct fanout		*fanout;
 	uint64_t		 number;
+	bool			 gone[STEPS + VIEWERS + 1];	/* by number */
+	uint64_t		 ngone;
 	uint64_t		 random;
 	signed char		 history[VERSIONS + 1][SEATS + 1];
 	struct browser		 browser[VIEWERS];
@@ -353,6 +355,17 @@ on_idle(void *arg)
 	(void)arg;
 }
 
+/* Each connection that came is told of once, when it has ended. */
+static void
+on_gone(void *arg, uint64_t number)
+{
+	(void)arg;
+	ck_assert(number >= 1 && number <= w.number);
+	ck_assert_msg(!w.gone[number], "hand-over %llu has ended twice", (unsigned long long)number);
+	w.gone[number] = true;
+	w.ngone++;
+}
+
 static void
 begin(uint64_t seed)
 {
@@ -365,7 +378,7 @@ begin(uint64_t seed)
 	ck_assert_ptr_nonnull(w.board = board_new(1, NULL));
 	ck_assert_ptr_nonnull(w.slot = board_claim(w.board, BOARD_LOOP, 1, 101));
 	ck_assert_ptr_nonnull(w.poller.seats = seat_map_new());
-	ck_assert_ptr_nonnull(w.fanout = fanout_new(w.ev, &w.opts, w.slot, &w.poller, EPOCH, on_idle, NULL));
+	ck_assert_ptr_nonnull(w.fanout = fanout_new(w.ev, &w.opts, w.slot, &w.poller, EPOCH, on_idle, on_gone, NULL));
 	change_layout();
 	for (i = 0; i < VIEWERS; i++)
 		w.browser[i].fd = -1;
@@ -377,6 +390,7 @@ end(void)
 	size_t i;
 
 	fanout_free(&w.fanout);
+	ck_assert_uint_eq(w.ngone, w.number);
 	for (i = 0; i < VIEWERS; i++)
 		fd_close(&w.browser[i].fd);
 	seat_map_free(&w.poller.seats);
