@@ -18,6 +18,7 @@
 #include "shared/board.h"
 #include "shared/refusal.h"
 #include "wire/chunk.h"
+#include "wire/http.h"
 
 #define WAIT_FOR_STATE_MS	5000
 #define DRAIN_STEP_S		0.05
@@ -38,9 +39,11 @@ fanout_flush_counters(struct fanout *f)
 static void
 refuse_waiting(struct viewer *v, enum refusal_reason reason)
 {
-	struct buf b = BUF_INIT;
+	struct buf	b = BUF_INIT;
+	char		cors[HTTP_CORS_BYTES];
 
-	refusal_answer(&b, v->fanout->slot, reason, v->handover->sse, v->handover->head);
+	refusal_answer(&b, v->fanout->slot, reason, v->handover->sse, v->handover->head,
+	    http_cors(cors, v->fanout->opts->allow_origin, v->handover->origin));
 	viewer_give_last(v, chunk_from(v->request_id, &b));
 	buf_fini(&b);
 }

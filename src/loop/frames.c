@@ -249,7 +249,7 @@ frames_mark(struct frames *f, enum frames_mark mark)
 struct chunk *
 frames_head(struct frames *f)
 {
-	http_stream_header(&f->scratch);
+	http_stream_header(&f->scratch, NULL);
 	event_retry(&f->scratch, RETRY_MS + arc4random_uniform(RETRY_JITTER_MS + 1));
 	return (encode(f, 0));
 }

@@ -23,19 +23,19 @@ static const struct {
 };
 
 void
-refusal_answer(struct buf *b, struct board_slot *slot, enum refusal_reason reason, bool sse, bool head)
+refusal_answer(struct buf *b, struct board_slot *slot, enum refusal_reason reason, bool sse, bool head, const char *cors)
 {
-	char after[64];
+	char more[HTTP_CORS_BYTES + 64];
 
 	must(reason < REFUSAL__MAX);
 	board_add(slot, reasons[reason].counter, 1);
 	if (!sse) {
-		snprintf(after, sizeof(after), "Retry-After: %u\r\n",
-		    RETRY_AFTER_S + arc4random_uniform(RETRY_AFTER_JITTER_S));
-		http_error(b, 503, reasons[reason].text, after, head);
+		snprintf(more, sizeof(more), "Retry-After: %u\r\n%s",
+		    RETRY_AFTER_S + arc4random_uniform(RETRY_AFTER_JITTER_S), cors);
+		http_error(b, 503, reasons[reason].text, more, head);
 		return;
 	}
-	http_stream_header(b);
+	http_stream_header(b, cors);
 	if (!head)
 		event_busy(b, BUSY_RETRY_MS + arc4random_uniform(BUSY_JITTER_MS + 1), reasons[reason].text);
 }

@@ -22,7 +22,8 @@ enum refusal_reason {
 	REFUSAL__MAX
 };
 
-/* The whole answer into b, and counted in slot.  sse: with `event: busy`; head: HEAD was asked. */
-void	refusal_answer(struct buf *b, struct board_slot *slot, enum refusal_reason reason, bool sse, bool head);
+/* The whole answer into b, and counted in slot.  sse: with `event: busy`; head: HEAD was asked; cors: http_cors(). */
+void	refusal_answer(struct buf *b, struct board_slot *slot, enum refusal_reason reason, bool sse, bool head,
+	    const char *cors);
 
 #endif

@@ -1,3 +1,4 @@
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -17,11 +18,14 @@ static const struct {
 	{ 204, "No Content" },
 	{ 304, "Not Modified" },
 	{ 400, "Bad Request" },
+	{ 401, "Unauthorized" },
+	{ 403, "Forbidden" },
 	{ 404, "Not Found" },
 	{ 405, "Method Not Allowed" },
 	{ 408, "Request Timeout" },
 	{ 409, "Conflict" },
 	{ 413, "Content Too Large" },
+	{ 415, "Unsupported Media Type" },
 	{ 500, "Internal Server Error" },
 	{ 503, "Service Unavailable" },
 };
@@ -87,14 +91,41 @@ http_error_json(struct buf *b, int status, const char *message)
 }
 
 void
-http_stream_header(struct buf *b)
+http_stream_header(struct buf *b, const char *extra)
 {
-	buf_puts(b, "Status: 200 OK\r\n"
+	buf_printf(b, "Status: 200 OK\r\n"
 	    "Content-Type: text/event-stream; charset=utf-8\r\n"
 	    "Cache-Control: no-store, no-transform\r\n"
 	    "X-Accel-Buffering: no\r\n"
 	    "Incremental: ?1\r\n"
-	    "\r\n");
+	    "%s\r\n", extra != NULL ? extra : "");
+}
+
+const char *
+http_cors(char *out, const char *allowed, const char *origin)
+{
+	out[0] = '\0';
+	if (allowed == NULL)
+		return (out);
+	if (origin == NULL || origin[0] == '\0')
+		return (strcpy(out, "Vary: Origin\r\n"));
+	snprintf(out, HTTP_CORS_BYTES, "Vary: Origin\r\n"
+	    "Access-Control-Allow-Origin: %.*s\r\n"
+	    "Access-Control-Allow-Credentials: true\r\n"
+	    "Access-Control-Expose-Headers: ETag, Age, As-Of, Retry-After\r\n", HTTP_ORIGIN_BYTES - 1, origin);
+	return (out);
+}
+
+/* FNV-1a, 64 bits. */
+void
+http_etag(char *out, const void *bytes, size_t len)
+{
+	const unsigned char	*p = bytes;
+	uint64_t		 hash = UINT64_C(0xcbf29ce484222325);
+
+	while (len-- > 0)
+		hash = (hash ^ *p++) * UINT64_C(0x100000001b3);
+	snprintf(out, HTTP_ETAG_BYTES, "%016" PRIx64, hash);
 }
 
 /* Up to the next of stops outside a quoted string (RFC 9110, 5.6.4), or to the end. */
@@ -174,12 +205,41 @@ http_accepts_sse(const char *accept)
 	return (false);
 }
 
+/* What a server that compresses puts behind a tag: "-gzip" (Apache, lighttpd), "--gzip" (Jetty). */
+static bool
+is_coding(const char *text, size_t len)
+{
+	static const char *const codings[] = { "gzip", "br", "deflate", "zstd", "bzip2", "x-gzip", "x-bzip2" };
+	size_t	 i;
+
+	if (len == 0 || *text != '-')
+		return (false);
+	text++;
+	len--;
+	if (len > 0 && *text == '-') {
+		text++;
+		len--;
+	}
+	for (i = 0; i < nitems(codings); i++)
+		if (strlen(codings[i]) == len && memcmp(codings[i], text, len) == 0)
+			return (true);
+	return (false);
+}
+
+static bool
+is_tag(const char *text, size_t len, const char *tag)
+{
+	size_t	 tag_len = strlen(tag);
+
+	return (len >= tag_len && memcmp(text, tag, tag_len) == 0 &&
+	    (len == tag_len || is_coding(text + tag_len, len - tag_len)));
+}
+
 /* Weak comparison (RFC 9110, 8.8.3.2), as If-None-Match asks for. */
 bool
 http_etag_matches(const char *if_none_match, const char *tag)
 {
 	const char	*p = if_none_match, *close;
-	size_t		 tag_len = strlen(tag);
 
 	if (p == NULL)
 		return (false);
@@ -193,7 +253,7 @@ http_etag_matches(const char *if_none_match, const char *tag)
 		if (*p != '"' || (close = strchr(p + 1, '"')) == NULL)
 			return (false);		/* the end, or no list of tags */
 		p++;
-		if ((size_t)(close - p) == tag_len && memcmp(p, tag, tag_len) == 0)
+		if (is_tag(p, (size_t)(close - p), tag))
 			return (true);
 		p = close + 1;
 	}

@@ -31,13 +31,29 @@ void	http_error(struct buf *b, int status, const char *message, const char *extr
 /* Just the envelope's JSON. */
 void	http_error_json(struct buf *b, int status, const char *message);
 
-/* The header of a stream (SPEC 2), blank line included. */
-void	http_stream_header(struct buf *b);
+/* The header of a stream (SPEC 2), blank line included; extra as above (CORS). */
+void	http_stream_header(struct buf *b, const char *extra);
+
+/*
+ * Header lines for a page of another origin: none when allowed (--allow-origin) is
+ * NULL, Vary for everybody else, and what lets a browser read the answer when origin
+ * (one of them, or "") is given.  Into out, HTTP_CORS_BYTES of room; returns out.
+ */
+#define HTTP_ORIGIN_BYTES	256	/* with its NUL */
+#define HTTP_CORS_BYTES		512
+const char *http_cors(char *out, const char *allowed, const char *origin);
+
+/* An entity tag of these bytes, without quotes: the same content has the same tag in every process. */
+#define HTTP_ETAG_BYTES	17
+void	http_etag(char *out, const void *bytes, size_t len);
 
 /* Does an Accept header name text/event-stream (any case, any parameters, q=0 not)?  Accepts NULL. */
 bool	http_accepts_sse(const char *accept);
 
-/* Does an If-None-Match list contain this entity tag (given without quotes; weak ones match; "*" matches)?  Accepts NULL. */
+/*
+ * Does an If-None-Match list contain this entity tag (given without quotes)?  Weak ones match, "*" matches,
+ * and what a compressing server makes of it: "tag-gzip", "tag--gzip", "tag-br"…  Accepts NULL.
+ */
 bool	http_etag_matches(const char *if_none_match, const char *tag);
 
 #endif

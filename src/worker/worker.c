@@ -80,7 +80,7 @@ refuse(struct request *rq, enum refusal_reason reason)
 	struct buf	b = BUF_INIT;
 	bool		sse = rq->route.action == ROUTE_STREAM && http_accepts_sse(request_param(rq, "HTTP_ACCEPT"));
 
-	refusal_answer(&b, rq->worker->in->slot, reason, sse, rq->route.head);
+	refusal_answer(&b, rq->worker->in->slot, reason, sse, rq->route.head, "");
 	if (buf_ok(&b))
 		request_answer_raw(rq, b.data, b.len);
 	else
@@ -146,7 +146,7 @@ hand_over(struct request *rq)
 	if (rq->route.head && rq->route.action == ROUTE_STREAM) {
 		struct buf b = BUF_INIT;
 
-		http_stream_header(&b);
+		http_stream_header(&b, NULL);
 		if (buf_ok(&b))
 			request_answer_raw(rq, b.data, b.len);
 		else
@@ -211,8 +211,10 @@ answer_refused(struct worker *w, const struct chan_refusal *r, int fd)
 {
 	struct buf	 b = BUF_INIT;
 	struct chunk	*p;
+	char		 cors[HTTP_CORS_BYTES];
 
-	refusal_answer(&b, w->in->slot, (enum refusal_reason)r->reason, r->handover.sse, r->handover.head);
+	refusal_answer(&b, w->in->slot, (enum refusal_reason)r->reason, r->handover.sse, r->handover.head,
+	    http_cors(cors, w->in->opts->allow_origin, r->handover.origin));
 	if ((p = chunk_last_from(r->handover.request_id, &b)) != NULL)
 		(void)send(fd, p->bytes, p->len, MSG_DONTWAIT | MSG_NOSIGNAL);
 	chunk_unref(&p);

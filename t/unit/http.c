@@ -78,7 +78,7 @@ END_TEST
 
 START_TEST(every_status_of_the_interface_has_its_name)
 {
-	static const int	 statuses[] = { 200, 204, 304, 400, 404, 405, 409, 413, 503 };
+	static const int	 statuses[] = { 200, 204, 304, 400, 401, 403, 404, 405, 408, 409, 413, 415, 503 };
 	size_t			 i;
 
 	for (i = 0; i < nitems(statuses); i++)
@@ -93,9 +93,40 @@ START_TEST(a_stream_header_forbids_caching_and_buffering)
 	    "X-Accel-Buffering: no\r\nIncremental: ?1\r\n\r\n";
 	struct buf		 b = BUF_INIT;
 
-	http_stream_header(&b);
+	http_stream_header(&b, NULL);
 	unit_same_bytes("the stream's header", b.data, b.len, want, sizeof(want) - 1);
+	buf_reset(&b);
+	http_stream_header(&b, "A: b\r\n");
+	ck_assert_ptr_nonnull(strstr(b.data, "Incremental: ?1\r\nA: b\r\n\r\n"));
 	buf_fini(&b);
+}
+END_TEST
+
+START_TEST(another_origin_is_answered_by_name_and_never_with_a_star)
+{
+	char	 out[HTTP_CORS_BYTES], longest[HTTP_ORIGIN_BYTES];
+
+	ck_assert_str_eq(http_cors(out, NULL, "https://a.example"), "");
+	ck_assert_str_eq(http_cors(out, "https://a.example", ""), "Vary: Origin\r\n");
+	ck_assert_str_eq(http_cors(out, "https://a.example", "https://a.example"), "Vary: Origin\r\n"
+	    "Access-Control-Allow-Origin: https://a.example\r\nAccess-Control-Allow-Credentials: true\r\n"
+	    "Access-Control-Expose-Headers: ETag, Age, As-Of, Retry-After\r\n");
+	memset(longest, 'x', sizeof(longest) - 1);
+	longest[sizeof(longest) - 1] = '\0';
+	ck_assert_str_eq(http_cors(out, "x", longest) + strlen(out) - strlen("Retry-After\r\n"), "Retry-After\r\n");
+}
+END_TEST
+
+START_TEST(a_tag_is_of_the_content_alone)
+{
+	char	 a[HTTP_ETAG_BYTES], b[HTTP_ETAG_BYTES];
+
+	http_etag(a, "", 0);
+	ck_assert_str_eq(a, "cbf29ce484222325");
+	http_etag(a, "a", 1);
+	ck_assert_str_eq(a, "af63dc4c8601ec8c");		/* FNV's own test vector */
+	http_etag(b, "b", 1);
+	ck_assert_str_ne(a, b);
 }
 END_TEST
 
@@ -142,6 +173,13 @@ static const struct {
 	const char	*says, *header;
 	bool		 yes;
 } etag_cases[] = {
+	{ "Apache's compressed one", "\"a-1-gzip\"", true },
+	{ "made weak as well", "W/\"a-1-gzip\"", true },
+	{ "with two hyphens", "\"a-1--gzip\"", true },
+	{ "brotli", "\"x\", \"a-1-br\"", true },
+	{ "a longer tag is another", "\"a-1-gz\"", false },
+	{ "a coding alone is no tag", "\"-gzip\"", false },
+	{ "a hyphen is no coding", "\"a-1-\"", false },
 	{ "the tag alone", "\"a-1\"", true },
 	{ "a weak one", "W/\"a-1\"", true },
 	{ "among others", "\"b\", W/\"c\" ,\"a-1\"", true },
@@ -180,6 +218,8 @@ main(void)
 	unit_rows(tc, errors, error_cases);
 	tcase_add_test(tc, every_status_of_the_interface_has_its_name);
 	tcase_add_test(tc, a_stream_header_forbids_caching_and_buffering);
+	tcase_add_test(tc, another_origin_is_answered_by_name_and_never_with_a_star);
+	tcase_add_test(tc, a_tag_is_of_the_content_alone);
 	tc = unit_case(s, "headers");
 	unit_rows(tc, accepts, accept_cases);
 	unit_rows(tc, etags, etag_cases);
