@@ -28,7 +28,7 @@ void		 frames_free(struct frames **fp);
 
 /* A response header and a retry of its own: the caller's. */
 struct chunk	*frames_head(struct frames *f);
-/* The whole block, and what is news to a viewer (with version >= seat_layout_version), at the current version: borrowed. */
+/* The whole block, and what is news to a viewer (whose version is not before the layout's), at the current version: borrowed. */
 struct chunk	*frames_init(struct frames *f);
 struct chunk	*frames_news(struct frames *f, const struct sse_known *known);
 

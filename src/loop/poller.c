@@ -58,6 +58,7 @@ struct poller {
 	struct db		*db;
 	struct poller_callbacks	 cb;
 	void			*arg;
+	int64_t			 block_id;
 	char			 match[24], block[24];
 	int64_t			 phase_ms;	/* of the ticks, from the key */
 	struct seat_map		*seats;
@@ -233,6 +234,7 @@ collect(struct poller *f, const PGresult *r, int part)
 			f->odd_id = true;
 			continue;
 		}
+		f->rows[count].block_id = f->block_id;
 		f->rows[count].status = status_at(f, r, i);
 		f->rows[count].expires_ms = int_at(r, i, COL_EXPIRES, SEAT_NO_EXPIRY);
 		count++;
@@ -495,6 +497,7 @@ poller_new(struct ev_loop *ev, const struct opts *o, struct board_slot *slot, st
 	f->db = db;
 	f->cb = *cb;
 	f->arg = arg;
+	f->block_id = block_id;
 	snprintf(f->match, sizeof(f->match), "%lld", (long long)match_id);
 	snprintf(f->block, sizeof(f->block), "%lld", (long long)block_id);
 	f->phase_ms = (int64_t)(mix((uint64_t)match_id * 31 + mix((uint64_t)block_id)) %

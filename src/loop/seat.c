@@ -1,12 +1,18 @@
 /*
- * An array by ascending id.  A batch is put in the same order first, of several
- * rows for one id only the last is kept (an intermediate state that nobody could
- * see must not make a version), and everything that can fail is allocated
- * before the first seat is touched: so ENOMEM leaves the map as it was.
+ * Two arrays: the seats by ascending block and id, the blocks by ascending id.
+ * A batch is put in the same order first, of several rows for one seat only the
+ * last is kept (an intermediate state that nobody could see must not make a
+ * version), and everything that can fail is allocated before the first seat is
+ * touched: so ENOMEM leaves the map as it was.
  *
  * Whether a seat changed is decided in one place (seat_set), from its effective
- * status before and after.  A row with a hold that is over is AVAILABLE from the
- * start, so a hold never comes back to life by being told again.
+ * status before and after; there the counts of its block follow.  A row with a
+ * hold that is over is AVAILABLE from the start, so a hold never comes back to
+ * life by being told again.
+ *
+ * A batch costs what it touches: only blocks with a row or an ended hold are
+ * walked for the next expiry, and a snapshot that names the very seats that are
+ * in memory, as a reconcile does nearly always, is taken in where they are.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -15,11 +21,13 @@
 #include "loop/seat.h"
 
 struct seat_map {
-	struct seat	*seats;		/* ascending id */
-	size_t		 count;
-	uint64_t	 version;
-	uint64_t	 layout_version;
-	int64_t		 next_expiry_ms;	/* earliest of all seats */
+	struct seat		*seats;
+	size_t			 count;
+	struct seat_block	*blocks;
+	size_t			 nblocks;
+	uint64_t		 version;
+	uint64_t		 blocks_version;
+	int64_t			 next_expiry_ms;	/* earliest of all blocks */
 };
 
 /* A batch in the making: when it happens, which version it makes, what came of it. */
@@ -29,9 +37,10 @@ struct batch {
 	struct seat_outcome	 outcome;
 };
 
-/* The rows of a batch by ascending id, each id once. */
+/* The rows of a batch by ascending block and id, each seat once. */
 struct row_list {
-	const struct seat_row	**rows;
+	const struct seat_row	 *rows;
+	const struct seat_row	**order;	/* NULL: rows are so already */
 	size_t			  count;
 };
 
@@ -52,6 +61,7 @@ seat_map_free(struct seat_map **mp)
 	if (*mp == NULL)
 		return;
 	free((*mp)->seats);
+	free((*mp)->blocks);
 	free(*mp);
 	*mp = NULL;
 }
@@ -60,12 +70,6 @@ uint64_t
 seat_version(const struct seat_map *m)
 {
 	return (m->version);
-}
-
-uint64_t
-seat_layout_version(const struct seat_map *m)
-{
-	return (m->layout_version);
 }
 
 size_t
@@ -81,26 +85,67 @@ seat_at(const struct seat_map *m, size_t i)
 	return (&m->seats[i]);
 }
 
-size_t
-seat_lower_bound(const struct seat_map *m, int64_t id)
-{
-	size_t low = 0, high = m->count;
-
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-
-		if (m->seats[middle].id < id)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return (low);
-}
-
 int64_t
 seat_next_expiry(const struct seat_map *m)
 {
 	return (m->next_expiry_ms);
+}
+
+uint64_t
+seat_blocks_version(const struct seat_map *m)
+{
+	return (m->blocks_version);
+}
+
+size_t
+seat_block_count(const struct seat_map *m)
+{
+	return (m->nblocks);
+}
+
+const struct seat_block *
+seat_block_at(const struct seat_map *m, size_t i)
+{
+	must(i < m->nblocks);
+	return (&m->blocks[i]);
+}
+
+static struct seat_block *
+block_find(const struct seat_map *m, int64_t id)
+{
+	size_t	 low = 0, high = m->nblocks, mid;
+
+	while (low < high) {
+		mid = low + (high - low) / 2;
+		if (m->blocks[mid].id == id)
+			return (&m->blocks[mid]);
+		if (m->blocks[mid].id < id)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return (NULL);
+}
+
+const struct seat_block *
+seat_block_find(const struct seat_map *m, int64_t block_id)
+{
+	return (block_find(m, block_id));
+}
+
+size_t
+seat_lower_bound(const struct seat_map *m, const struct seat_block *b, int64_t id)
+{
+	size_t	 low = b->first, high = b->end, mid;
+
+	while (low < high) {
+		mid = low + (high - low) / 2;
+		if (m->seats[mid].id < id)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return (low);
 }
 
 static bool
@@ -109,41 +154,61 @@ is_over(enum seat_status status, int64_t expires_ms, int64_t now_ms)
 	return (status == SEAT_HOLD && expires_ms != SEAT_NO_EXPIRY && expires_ms <= now_ms);
 }
 
+/* --- the rows of a batch -------------------------------------------------- */
+
+/* Below, at or above 0: a's place is before, at or after b's. */
+static int
+compare_places(int64_t a_block, int64_t a_id, int64_t b_block, int64_t b_id)
+{
+	if (a_block != b_block)
+		return (a_block < b_block ? -1 : 1);
+	return (a_id < b_id ? -1 : a_id > b_id);
+}
+
 /*
- * By id; rows of one id in the order they came.  Both point into one array, so
- * comparing the pointers is comparing the places.
+ * By place; rows of one seat in the order they came.  Both point into one array,
+ * so comparing the pointers is comparing the order.
  */
 static int
 row_order(const void *va, const void *vb)
 {
 	const struct seat_row	*a = *(const struct seat_row *const *)va;
 	const struct seat_row	*b = *(const struct seat_row *const *)vb;
+	int			 order = compare_places(a->block_id, a->id, b->block_id, b->id);
 
-	if (a->id != b->id)
-		return (a->id < b->id ? -1 : 1);
-	return (a < b ? -1 : a > b);
+	return (order != 0 ? order : a < b ? -1 : a > b);
 }
 
-/* 0; -1: ENOMEM.  The database mostly sends them in order already: then it is one pass. */
+static bool
+is_sorted(const struct seat_row *rows, size_t nrows)
+{
+	size_t	 i;
+
+	for (i = 1; i < nrows; i++)
+		if (compare_places(rows[i - 1].block_id, rows[i - 1].id, rows[i].block_id, rows[i].id) >= 0)
+			return (false);
+	return (true);
+}
+
+/* 0; -1: ENOMEM.  The database mostly sends them in order already: then there is nothing to do. */
 static int
 row_list_init(struct row_list *list, const struct seat_row *rows, size_t nrows)
 {
-	bool	 sorted = true;
 	size_t	 i, kept = 0;
 
-	if ((list->rows = calloc(nrows + 1, sizeof(*list->rows))) == NULL)
+	*list = (struct row_list){ rows, NULL, nrows };
+	if (is_sorted(rows, nrows))
+		return (0);
+	if ((list->order = calloc(nrows, sizeof(*list->order))) == NULL)
 		return (-1);
+	for (i = 0; i < nrows; i++)
+		list->order[i] = &rows[i];
+	qsort(list->order, nrows, sizeof(*list->order), row_order);
 	for (i = 0; i < nrows; i++) {
-		list->rows[i] = &rows[i];
-		if (i > 0 && rows[i].id <= rows[i - 1].id)
-			sorted = false;
-	}
-	if (!sorted)
-		qsort(list->rows, nrows, sizeof(*list->rows), row_order);
-	for (i = 0; i < nrows; i++) {
-		if (kept > 0 && list->rows[kept - 1]->id == list->rows[i]->id)
+		if (kept > 0 && list->order[kept - 1]->id == list->order[i]->id &&
+		    list->order[kept - 1]->block_id == list->order[i]->block_id)
 			kept--;		/* superseded by this one */
-		list->rows[kept++] = list->rows[i];
+		list->order[kept++] = list->order[i];
 	}
 	list->count = kept;
 	return (0);
@@ -152,33 +217,37 @@ row_list_init(struct row_list *list, const struct seat_row *rows, size_t nrows)
 static void
 row_list_fini(struct row_list *list)
 {
-	free(list->rows);
+	free(list->order);
 }
 
-static struct seat *
-seat_find(struct seat_map *m, int64_t id)
+static const struct seat_row *
+row_at(const struct row_list *list, size_t i)
 {
-	size_t	 low = 0, high = m->count, mid;
+	return (list->order != NULL ? list->order[i] : &list->rows[i]);
+}
 
-	while (low < high) {
-		mid = low + (high - low) / 2;
-		if (m->seats[mid].id == id)
-			return (&m->seats[mid]);
-		if (m->seats[mid].id < id)
-			low = mid + 1;
-		else
-			high = mid;
-	}
-	return (NULL);
+/* --- a batch -------------------------------------------------------------- */
+
+/* Before a seat of this block changes in a batch. */
+static void
+touch(struct seat_block *blk)
+{
+	if (blk->touched)
+		return;
+	memcpy(blk->was, blk->counts, sizeof(blk->was));
+	blk->touched = true;
 }
 
 /* The one place where a known seat changes. */
 static bool
-seat_set(struct seat *s, enum seat_status status, int64_t expires_ms, struct batch *b)
+seat_set(struct seat *s, struct seat_block *blk, enum seat_status status, int64_t expires_ms, struct batch *b)
 {
 	s->expires_ms = (status == SEAT_HOLD ? expires_ms : SEAT_NO_EXPIRY);
 	if (s->status == status)
 		return (false);
+	blk->counts[s->status]--;
+	blk->counts[status]++;
+	blk->seats_version = b->version;
 	s->status = status;
 	s->version = b->version;
 	b->outcome.changed++;
@@ -190,19 +259,20 @@ seat_set(struct seat *s, enum seat_status status, int64_t expires_ms, struct bat
  * well and the row still calls it a hold, the clock made the change, not the row.
  */
 static void
-seat_set_row(struct seat *s, const struct seat_row *row, struct batch *b)
+seat_set_row(struct seat *s, struct seat_block *blk, const struct seat_row *row, struct batch *b)
 {
 	bool			 clock = is_over(s->status, s->expires_ms, b->now_ms);
 	bool			 over = is_over(row->status, row->expires_ms, b->now_ms);
 	enum seat_status	 status = (over ? SEAT_AVAILABLE : row->status);
 
-	if (seat_set(s, status, row->expires_ms, b) && clock && over)
+	touch(blk);
+	if (seat_set(s, blk, status, row->expires_ms, b) && clock && over)
 		b->outcome.expired++;
 }
 
 /* A seat that memory does not have yet. */
 static void
-seat_new(struct seat *s, const struct seat_row *row, struct batch *b)
+seat_new(struct seat *s, struct seat_block *blk, const struct seat_row *row, struct batch *b)
 {
 	bool	 over = is_over(row->status, row->expires_ms, b->now_ms);
 
@@ -210,71 +280,183 @@ seat_new(struct seat *s, const struct seat_row *row, struct batch *b)
 	s->status = (over ? SEAT_AVAILABLE : row->status);
 	s->expires_ms = (s->status == SEAT_HOLD ? row->expires_ms : SEAT_NO_EXPIRY);
 	s->version = b->version;
+	blk->counts[s->status]++;
+	blk->seats_version = b->version;
 	b->outcome.changed++;
 }
 
-/* One pass: end the holds that are over, find the earliest of the others. */
+/* One pass over a block: end the holds that are over, find the earliest of the others. */
 static void
-expire_all(struct seat_map *m, struct batch *b)
+expire_block(struct seat_map *m, struct seat_block *blk, struct batch *b)
 {
 	struct seat	*s;
 
-	m->next_expiry_ms = SEAT_NO_EXPIRY;
-	for (s = m->seats; s < m->seats + m->count; s++) {
+	touch(blk);
+	blk->next_expiry_ms = SEAT_NO_EXPIRY;
+	for (s = m->seats + blk->first; s < m->seats + blk->end; s++) {
 		if (is_over(s->status, s->expires_ms, b->now_ms) &&
-		    seat_set(s, SEAT_AVAILABLE, SEAT_NO_EXPIRY, b))
+		    seat_set(s, blk, SEAT_AVAILABLE, SEAT_NO_EXPIRY, b))
 			b->outcome.expired++;
-		if (s->expires_ms < m->next_expiry_ms)
-			m->next_expiry_ms = s->expires_ms;
+		if (s->expires_ms < blk->next_expiry_ms)
+			blk->next_expiry_ms = s->expires_ms;
 	}
+}
+
+/* What the rows did not say: ended holds, then which counts are others now. */
+static void
+finish(struct seat_map *m, struct batch *b)
+{
+	struct seat_block	*blk;
+
+	m->next_expiry_ms = SEAT_NO_EXPIRY;
+	for (blk = m->blocks; blk < m->blocks + m->nblocks; blk++) {
+		if (blk->touched || blk->next_expiry_ms <= b->now_ms)
+			expire_block(m, blk, b);
+		if (blk->touched && memcmp(blk->was, blk->counts, sizeof(blk->was)) != 0)
+			blk->counts_version = b->version;
+		blk->touched = false;
+		if (blk->next_expiry_ms < m->next_expiry_ms)
+			m->next_expiry_ms = blk->next_expiry_ms;
+	}
+	if (b->outcome.changed > 0)
+		m->version = b->version;
 }
 
 static void
 apply_changes(struct seat_map *m, const struct row_list *list, struct batch *b)
 {
-	struct seat	*s;
-	size_t		 i;
+	size_t	 i, at;
 
 	for (i = 0; i < list->count; i++) {
-		if ((s = seat_find(m, list->rows[i]->id)) == NULL)
+		const struct seat_row	*row = row_at(list, i);
+		struct seat_block	*blk = block_find(m, row->block_id);
+
+		if (blk == NULL || (at = seat_lower_bound(m, blk, row->id)) == blk->end ||
+		    m->seats[at].id != row->id)
 			b->outcome.unknown++;
 		else
-			seat_set_row(s, list->rows[i], b);
+			seat_set_row(&m->seats[at], blk, row, b);
 	}
+}
+
+/* --- a snapshot ------------------------------------------------------------ */
+
+/* Are these rows the very seats that are in memory? */
+static bool
+is_same_layout(const struct seat_map *m, const struct row_list *list)
+{
+	size_t	 i;
+
+	if (list->count != m->count)
+		return (false);
+	for (i = 0; i < m->count; i++) {
+		const struct seat_row	*row = row_at(list, i);
+
+		if (row->id != m->seats[i].id || row->block_id != m->blocks[m->seats[i].block].id)
+			return (false);
+	}
+	return (true);
+}
+
+static void
+apply_in_place(struct seat_map *m, const struct row_list *list, struct batch *b)
+{
+	size_t	 i;
+
+	for (i = 0; i < list->count; i++)
+		seat_set_row(&m->seats[i], &m->blocks[m->seats[i].block], row_at(list, i), b);
+}
+
+static size_t
+count_blocks(const struct row_list *list)
+{
+	size_t	 i, n = 0;
+
+	for (i = 0; i < list->count; i++)
+		n += i == 0 || row_at(list, i)->block_id != row_at(list, i - 1)->block_id;
+	return (n);
+}
+
+/* An empty block for the seats from `first` on; what memory knew of it stays. */
+static void
+block_begin(struct seat_block *blk, const struct seat_block *known, int64_t id, size_t first)
+{
+	memset(blk, 0, sizeof(*blk));
+	if (known != NULL) {
+		*blk = *known;
+		memcpy(blk->was, known->counts, sizeof(blk->was));
+		memset(blk->counts, 0, sizeof(blk->counts));
+	}
+	blk->id = id;
+	blk->touched = true;
+	blk->first = blk->end = (uint32_t)first;
 }
 
 /*
- * Merge the block as the database tells it with the block in memory, both by
- * ascending id, into fresh, which has room for all rows.  True: seats came or went.
+ * Merge the seats of one block as the database tells them, from row i on, with
+ * those in memory (known, NULL: none), into fresh, which has room for all rows.
+ * Returns the row after the last of this block.
  */
-static bool
-apply_snapshot(struct seat_map *m, const struct row_list *list, struct seat *fresh, struct batch *b)
+static size_t
+merge_block(const struct seat_map *m, const struct seat_block *known, const struct row_list *list, size_t i,
+    struct seat *fresh, struct seat_block *blk, uint32_t number, struct batch *b)
 {
-	size_t	 old = 0, i, kept = 0;
+	const struct seat_row	*row;
+	size_t			 old = known != NULL ? known->first : 0, end = known != NULL ? known->end : 0;
+	size_t			 first = old, kept = 0;
 
-	for (i = 0; i < list->count; i++) {
-		while (old < m->count && m->seats[old].id < list->rows[i]->id)
+	for (; i < list->count && (row = row_at(list, i))->block_id == blk->id; i++) {
+		while (old < end && m->seats[old].id < row->id)
 			old++;		/* gone */
-		if (old < m->count && m->seats[old].id == list->rows[i]->id) {
+		if (old < end && m->seats[old].id == row->id) {
 			fresh[i] = m->seats[old++];
-			seat_set_row(&fresh[i], list->rows[i], b);
+			blk->counts[fresh[i].status]++;
+			seat_set_row(&fresh[i], blk, row, b);
 			kept++;
 		} else
-			seat_new(&fresh[i], list->rows[i], b);
+			seat_new(&fresh[i], blk, row, b);
+		fresh[i].block = number;
 	}
-	b->outcome.changed += m->count - kept;
-	return (kept < m->count || kept < list->count);
+	blk->end = (uint32_t)i;
+	if (kept < end - first || kept < blk->end - blk->first)
+		blk->layout_version = b->version;
+	b->outcome.changed += end - first - kept;
+	return (i);
 }
 
-/* Put the seats of a snapshot in the place of those in memory. */
-static void
-replace(struct seat_map *m, struct seat *fresh, size_t count, bool layout_moved, uint64_t version)
+/* 0; -1: ENOMEM.  Seats came or went: put the seats of a snapshot in the place of those in memory. */
+static int
+replace(struct seat_map *m, const struct row_list *list, struct batch *b)
 {
+	size_t			 nblocks = count_blocks(list), n, i = 0, known_blocks = 0, known_seats = 0;
+	struct seat		*fresh = calloc(list->count + 1, sizeof(*fresh));
+	struct seat_block	*blocks = calloc(nblocks + 1, sizeof(*blocks));
+
+	if (fresh == NULL || blocks == NULL) {
+		free(fresh);
+		free(blocks);
+		return (-1);
+	}
+	for (n = 0; n < nblocks; n++) {
+		const struct seat_block *known = block_find(m, row_at(list, i)->block_id);
+
+		block_begin(&blocks[n], known, row_at(list, i)->block_id, i);
+		i = merge_block(m, known, list, i, fresh, &blocks[n], (uint32_t)n, b);
+		if (known != NULL) {
+			known_blocks++;
+			known_seats += known->end - known->first;
+		}
+	}
+	b->outcome.changed += m->count - known_seats;	/* gone with their blocks */
+	if (known_blocks < nblocks || known_blocks < m->nblocks || m->version == 0)
+		m->blocks_version = b->version;
 	free(m->seats);
+	free(m->blocks);
 	m->seats = fresh;
-	m->count = count;
-	if (layout_moved || m->version == 0)
-		m->layout_version = version;
+	m->count = list->count;
+	m->blocks = blocks;
+	m->nblocks = nblocks;
+	return (0);
 }
 
 int
@@ -283,23 +465,21 @@ seat_apply(struct seat_map *m, enum seat_batch kind, const struct seat_row *rows
 {
 	struct batch	 b = { now_ms, m->version + 1, { 0, 0, 0 } };
 	struct row_list	 list;
-	struct seat	*fresh;
-	bool		 moved;
+	bool		 first = kind == SEAT_SNAPSHOT && m->version == 0;
 
+	must(nrows < UINT32_MAX);
 	if (row_list_init(&list, rows, nrows) == -1)
 		return (-1);
-	if (kind == SEAT_SNAPSHOT) {
-		if ((fresh = calloc(list.count + 1, sizeof(*fresh))) == NULL) {
-			row_list_fini(&list);
-			return (-1);
-		}
-		moved = apply_snapshot(m, &list, fresh, &b);
-		replace(m, fresh, list.count, moved, b.version);
-	} else
+	if (kind == SEAT_CHANGES)
 		apply_changes(m, &list, &b);
-	if (nrows > 0 || m->next_expiry_ms <= now_ms || kind == SEAT_SNAPSHOT)
-		expire_all(m, &b);	/* for the next expiry, too */
-	if (b.outcome.changed > 0 || (kind == SEAT_SNAPSHOT && m->version == 0))
+	else if (!first && is_same_layout(m, &list))
+		apply_in_place(m, &list, &b);
+	else if (replace(m, &list, &b) == -1) {
+		row_list_fini(&list);
+		return (-1);
+	}
+	finish(m, &b);
+	if (first)
 		m->version = b.version;
 	row_list_fini(&list);
 	*out_r = b.outcome;
@@ -313,9 +493,7 @@ seat_expire(struct seat_map *m, int64_t now_ms)
 
 	if (m->next_expiry_ms > now_ms)
 		return (0);
-	expire_all(m, &b);
-	if (b.outcome.changed > 0)
-		m->version = b.version;
+	finish(m, &b);
 	return (b.outcome.changed);
 }
 

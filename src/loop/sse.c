@@ -72,7 +72,9 @@ sse_updates_part(struct buf *b, struct stream_id id, const struct seat_map *seat
 	size_t	 i, end = changed_end(seats, known), began = b->len, n = 0;
 
 	*next_r = SSE_NO_SEAT;
-	for (i = seat_lower_bound(seats, from); i < end; i++) {
+	if (end == 0)
+		return (0);
+	for (i = seat_lower_bound(seats, seat_block_at(seats, 0), from); i < end; i++) {
 		const struct seat *s = seat_at(seats, i);
 
 		if (!is_news(known, s))

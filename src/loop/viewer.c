@@ -117,6 +117,18 @@ viewer_give(struct viewer *v, struct chunk *p, bool owned)
 	return (0);
 }
 
+/* Version that last added or removed seats: who is older needs init. */
+static uint64_t
+layout_version(const struct seat_map *seats)
+{
+	uint64_t blocks = seat_blocks_version(seats), inside;
+
+	if (seat_block_count(seats) == 0)
+		return (blocks);
+	inside = seat_block_at(seats, 0)->layout_version;
+	return (inside > blocks ? inside : blocks);
+}
+
 /* Everything (init), or everything since its version, in one frame. */
 static int
 next_whole(struct viewer *v, uint64_t now)
@@ -125,7 +137,7 @@ next_whole(struct viewer *v, uint64_t now)
 	const struct sse_known	 all = { now, SSE_NO_SEAT, 0 };
 	struct chunk		*p;
 
-	if (v->known.version < seat_layout_version(poller_seats(f->poller)))
+	if (v->known.version < layout_version(poller_seats(f->poller)))
 		p = frames_init(f->frames);
 	else
 		p = frames_news(f->frames, &v->known);
@@ -171,7 +183,7 @@ next_seats(struct viewer *v, uint64_t now)
 	int rc;
 
 	v->beat_owed = false;
-	if (v->known.version < seat_layout_version(poller_seats(v->fanout->poller)))
+	if (v->known.version < layout_version(poller_seats(v->fanout->poller)))
 		v->pass_version = 0;	/* seats came or went: init instead */
 	while (v->pass_version != 0)
 		if ((rc = next_part(v)) != 0)

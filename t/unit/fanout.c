@@ -124,7 +124,7 @@ change_some(void)
 	size_t			n = 1 + below(most[below(4)]), i;
 
 	for (i = 0; i < n; i++)
-		rows[i] = (struct seat_row){ 1 + (int64_t)below(SEATS), SEAT_NO_EXPIRY, (enum seat_status)below(3) };
+		rows[i] = (struct seat_row){ 101, 1 + (int64_t)below(SEATS), SEAT_NO_EXPIRY, (enum seat_status)below(3) };
 	apply(SEAT_CHANGES, rows, n);
 }
 
@@ -138,7 +138,7 @@ change_layout(void)
 
 	for (id = 1; id <= SEATS; id++)
 		if (id % 7 != away % 7)
-			rows[n++] = (struct seat_row){ id, SEAT_NO_EXPIRY, (enum seat_status)below(3) };
+			rows[n++] = (struct seat_row){ 101, id, SEAT_NO_EXPIRY, (enum seat_status)below(3) };
 	apply(SEAT_SNAPSHOT, rows, n);
 }
 

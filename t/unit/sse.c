@@ -26,7 +26,7 @@ new_block(size_t n)
 	ck_assert_ptr_nonnull(rows);
 	ck_assert_ptr_nonnull(m);
 	for (i = 0; i < n; i++)
-		rows[i] = (struct seat_row){ (int64_t)i + 1, NEVER, SEAT_AVAILABLE };
+		rows[i] = (struct seat_row){ 1, (int64_t)i + 1, NEVER, SEAT_AVAILABLE };
 	ck_assert_int_eq(seat_apply(m, SEAT_SNAPSHOT, rows, n, 0, &out), 0);
 	free(rows);
 	return (m);
@@ -35,7 +35,7 @@ new_block(size_t n)
 static void
 change(struct seat_map *m, int64_t seat_id, enum seat_status status)
 {
-	const struct seat_row	 row = { seat_id, NEVER, status };
+	const struct seat_row	 row = { 1, seat_id, NEVER, status };
 	struct seat_outcome	 out;
 
 	ck_assert_int_eq(seat_apply(m, SEAT_CHANGES, &row, 1, 0, &out), 0);
@@ -198,7 +198,7 @@ END_TEST
 START_TEST(ids_of_any_size_and_many_seats_come_out_whole)
 {
 	static const struct seat_row	 rows[] = {
-		{ 1, NEVER, SEAT_HOLD }, { INT64_MAX, NEVER, SEAT_OCCUPIED }
+		{ 1, 1, NEVER, SEAT_HOLD }, { 1, INT64_MAX, NEVER, SEAT_OCCUPIED }
 	};
 	struct seat_map		*m = seat_map_new();
 	struct seat_outcome	 out;
