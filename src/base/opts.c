@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/must.h"
+#include "base/number.h"
 #include "base/opts.h"
 
 #define HELP_WIDTH	80
@@ -100,27 +101,21 @@ opts_duration(const char *text, long *ms_r)
 		const char	*name;
 		long		 ms;
 	} units[] = { { "ms", 1 }, { "s", 1000 }, { "m", 60000 } };
-	const char	*p;
-	long		 n = 0;
-	size_t		 i;
+	size_t		 i, digits = strspn(text, "0123456789");
+	uint64_t	 n;
 
 	if (strcmp(text, "0") == 0) {
 		*ms_r = 0;
 		return (0);
 	}
-	for (p = text; *p >= '0' && *p <= '9'; p++) {
-		if (n > (LONG_MAX - 9) / 10)
-			return (-1);
-		n = n * 10 + (*p - '0');
-	}
-	if (p == text)
+	if (number_parse(text, digits, 10, LONG_MAX, &n) == -1)
 		return (-1);
 	for (i = 0; i < nitems(units); i++) {
-		if (strcmp(p, units[i].name) != 0)
+		if (strcmp(text + digits, units[i].name) != 0)
 			continue;
-		if (n > LONG_MAX / units[i].ms)
+		if (n > (uint64_t)(LONG_MAX / units[i].ms))
 			return (-1);
-		*ms_r = n * units[i].ms;
+		*ms_r = (long)n * units[i].ms;
 		return (0);
 	}
 	return (-1);
@@ -157,22 +152,14 @@ set_duration(const struct opt *opt, const char *value, long *field, const struct
 	return (0);
 }
 
-/* Digits of base and nothing else, within the bounds. */
 static int
-parse_digits(const char *text, int base, long min, long max, long *n_r)
+parse_digits(const char *text, unsigned base, long min, long max, long *n_r)
 {
-	long	 n = 0;
+	uint64_t n;
 
-	if (*text == '\0')
+	if (number_parse(text, strlen(text), base, (uint64_t)max, &n) == -1 || (long)n < min)
 		return (-1);
-	for (; *text != '\0'; text++) {
-		if (*text < '0' || *text >= '0' + base || n > max)
-			return (-1);
-		n = n * base + (*text - '0');
-	}
-	if (n < min || n > max)
-		return (-1);
-	*n_r = n;
+	*n_r = (long)n;
 	return (0);
 }
 

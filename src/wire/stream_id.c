@@ -1,7 +1,9 @@
 #include <inttypes.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <string.h>
 
+#include "base/number.h"
 #include "wire/stream_id.h"
 
 int
@@ -22,15 +24,8 @@ stream_id_parse(const char *text, struct stream_id *id_r)
 			return (-1);
 		id.epoch = id.epoch << 4 | digit;
 	}
-	if (text[8] != '-' || text[9] == '0')
-		return (-1);
-	for (i = 9; text[i] >= '0' && text[i] <= '9'; i++) {
-		digit = (unsigned)(text[i] - '0');
-		if (id.version > (UINT64_MAX - digit) / 10)
-			return (-1);
-		id.version = id.version * 10 + digit;
-	}
-	if (text[i] != '\0' || id.epoch == 0 || id.version == 0)
+	if (text[8] != '-' || text[9] == '0' ||
+	    number_parse(text + 9, strlen(text + 9), 10, UINT64_MAX, &id.version) == -1 || id.epoch == 0)
 		return (-1);
 	*id_r = id;
 	return (0);

@@ -3,6 +3,7 @@
 #include <strings.h>
 
 #include "base/must.h"
+#include "base/number.h"
 #include "worker/route.h"
 
 /* '#' stands for one segment that must be an id. */
@@ -101,21 +102,11 @@ route_find(const char *method, const char *path, struct route *route_r)
 int
 route_id(const char *text, size_t len, int64_t *id_r)
 {
-	int64_t	 id = 0;
-	size_t	 i;
-	int	 digit;
+	uint64_t id;
 
-	if (len == 0 || text[0] == '0')
+	if (len == 0 || text[0] == '0' || number_parse(text, len, 10, INT64_MAX, &id) == -1)
 		return (-1);
-	for (i = 0; i < len; i++) {
-		if (text[i] < '0' || text[i] > '9')
-			return (-1);
-		digit = text[i] - '0';
-		if (id > (INT64_MAX - digit) / 10)
-			return (-1);
-		id = id * 10 + digit;
-	}
-	*id_r = id;
+	*id_r = (int64_t)id;
 	return (0);
 }
 
