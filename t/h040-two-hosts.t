@@ -32,6 +32,9 @@ my ($at_a, $at_b) = map { viewers_at($_) } $a, $b;
 is($at_a + $at_b, 40, "$at_a at one host, $at_b at the other");
 cmp_ok($at_a, '>=', 10, '… both have their part');
 cmp_ok($at_b, '>=', 10, '… both have their part');
+for my $path ('//metrics', '/%6detrics', '/api/../status', '/api/%2e%2e/metrics', '/status', '/readyz') {
+	cmp_ok($s->http(GET => $path)->{status}, '>=', 400, "GET $path: not let through to lighttpd, which trusts us");
+}
 $s->sql("SELECT seatcast.hold(1, 101, 7, '5m')");
 my $t = time;
 ok($s->wait_for(sub { !grep { ($_->{seats}{101} // '') ne 'HOLD' } @fan }, 3), 'a change reaches the viewers of both');

@@ -38,6 +38,7 @@ sub request {
 	my $to = $self->{s}{direct} ? pack_sockaddr_un($stage->{listen}) : pack_sockaddr_in($stage->{port}, INADDR_LOOPBACK);
 	socket my $fh, $self->{s}{direct} ? PF_UNIX : PF_INET, SOCK_STREAM, 0 or die "socket: $!";
 	setsockopt $fh, SOL_SOCKET, SO_RCVBUF, $self->{rcvbuf} if $self->{rcvbuf};
+	bind $fh, pack_sockaddr_in(0, inet_aton($self->{s}{from})) if $self->{s}{from};	# an address of loopback to come from
 	connect $fh, $to or die "$self->{name}: connect: $!\n";
 	$fh->blocking(0);
 	$self->{out} = $self->{s}{direct} ? fcgi_request(method => $method, path => $path, headers => \%h, body => $body)

@@ -14,7 +14,7 @@ use Exporter qw(import);
 use IO::Socket::INET;
 use Stage;
 
-our @EXPORT = qw(have start_server stop_server reload_server start_pgbouncer start_standby start_haproxy binary tree memory);
+our @EXPORT = qw(have start_server stop_server reload_server start_pgbouncer start_standby start_haproxy start_haproxy_fcgi binary tree memory);
 
 my %path = (apache => 'apache2', nginx => 'nginx', lighttpd => 'lighttpd', 'spawn-fcgi' => 'spawn-fcgi',
 	pgbouncer => 'pgbouncer', haproxy => 'haproxy');
@@ -70,7 +70,7 @@ sub on_free_port {
 # ---- web servers ----
 
 # Start one under the name "web": lighttpd, nginx, proxy-fcgi, mod-fcgid.  The stage's port is then that server's.
-# proxy-fcgi and mod-fcgid take conf => text after the sample.
+# proxy-fcgi and mod-fcgid take conf => text after the sample; all take edit => sub that changes the sample in $_.
 sub start_server {
 	my ($stage, $server, %o) = @_;
 	$started{$stage->dir} = $stage;
@@ -95,6 +95,7 @@ sub start_nginx {
 			worker_connections => 'worker_connections ' . int($fds / 2) . ';', 'listen 80' => "listen 127.0.0.1:$port backlog=4096;",
 			'server unix:' => "server unix:$stage->{listen};", 'root /' => "root $stage->{src}/web;");
 		$text =~ s{include fastcgi_params}{include /etc/nginx/fastcgi_params}g;
+		if ($o{edit}) { $o{edit}->() for $text }
 		$text =~ s/^http \{\n/join '', "http {\n", map { "${_}_temp_path $dir\/nginx\/$_;\n" } qw(client_body proxy fastcgi uwsgi scgi)/me;
 		put($stage, 'nginx.conf', $text);
 	};
@@ -109,7 +110,8 @@ sub start_apache {
 	my $dir = $stage->{dir};
 	mkdir "$dir/fcgid";
 	chown +(getpwnam $user)[2, 3], "$dir/fcgid" if $user;
-	my @load = grep { -e "$modules/mod_$_.so" } qw(mpm_event unixd authz_core authz_host dir mime headers setenvif log_config),
+	my @load = grep { -e "$modules/mod_$_.so" } qw(mpm_event unixd authz_core authz_host authz_user auth_basic authn_core authn_file alias deflate filter dir mime headers setenvif
+		log_config),
 		$kind eq 'mod-fcgid' ? 'fcgid' : qw(proxy proxy_fcgi);
 	my $conf = sub {
 		my ($port) = @_;
@@ -118,6 +120,7 @@ sub start_apache {
 				database => '"' . ($o{database} // $stage->pg_conninfo(user => 'seatcast_writer')) . '"')
 			: (socket => $stage->{listen}));
 		my $text = sample($stage, "etc/apache-$kind.conf", map { ("Define seatcast_$_ " => "Define seatcast_$_ $define{$_}") } keys %define);
+		if ($o{edit}) { $o{edit}->() for $text }
 		put($stage, 'apache.conf', join "\n", "ServerRoot $dir", "PidFile $dir/apache.pid", 'ServerName localhost',
 			(map { "LoadModule ${_}_module $modules/mod_$_.so" } @load), "Listen 127.0.0.1:$port", "ErrorLog $dir/log/error.log",
 			'TypesConfig /dev/null', 'AddType text/html .html', 'AddType text/javascript .js', 'AddType text/css .css',
@@ -190,20 +193,40 @@ sub start_standby {
 
 # ---- a balancer ----
 
+my @haproxy_here = ('user haproxy' => '', 'group haproxy' => '', 'log /dev/log' => '');
+
 # HAProxy before web servers at these ports; its port.
 sub start_haproxy {
 	my ($stage, @ports) = @_;
-	$started{$stage->dir} = $stage;
-	my $dir = $stage->{dir};
-	return on_free_port($stage, 'haproxy', sub {
+	my $n = 0;
+	return haproxy($stage, sub {
 		my ($port) = @_;
-		my $n = 0;
 		my $text = sample($stage, 'etc/haproxy.cfg', 'bind \*:80' => "bind 127.0.0.1:$port", 'maxconn 200000' => 'maxconn 4000',
-			'user haproxy' => '', 'group haproxy' => '', 'log /dev/log' => '', 'stats socket ' => "stats socket $dir/haproxy.sock mode 600");
+			@haproxy_here, 'stats socket ' => "stats socket $stage->{dir}/haproxy.sock mode 600");
 		$text =~ s/^\s+server host[ab] .*\n//mg;
-		$text .= join '', map { sprintf "\tserver host%s 127.0.0.1:%d check\n", chr(ord('a') + $n++), $_ } @ports;
-		put($stage, 'haproxy.cfg', $text);
-	}, sub { [have('haproxy'), '-db', '-f', "$dir/haproxy.cfg"] });
+		return $text . join '', map { sprintf "\tserver host%s 127.0.0.1:%d check\n", chr(ord('a') + $n++), $_ } @ports;
+	});
+}
+
+# HAProxy that speaks FastCGI to the stage's seatcast itself; edit => sub that changes the text in $_.
+sub start_haproxy_fcgi {
+	my ($stage, %o) = @_;
+	$stage->{port} = haproxy($stage, sub {
+		my ($port) = @_;
+		my $text = sample($stage, 'etc/haproxy-fcgi.cfg', 'bind \*:80' => "bind 127.0.0.1:$port", 'maxconn 100000' => 'maxconn 4000',
+			@haproxy_here, 'stats socket ' => "stats socket $stage->{dir}/haproxy.sock mode 600",
+			'server a unix@' => "server a unix\@$stage->{listen} proto fcgi check inter 1s fall 2 rise 2");
+		if ($o{edit}) { $o{edit}->() for $text }
+		return $text;
+	});
+	return $stage->{web} = 'haproxy';
+}
+
+sub haproxy {
+	my ($stage, $text) = @_;
+	$started{$stage->dir} = $stage;
+	my $file = "$stage->{dir}/haproxy.cfg";
+	return on_free_port($stage, 'haproxy', sub { put($stage, 'haproxy.cfg', $text->(@_)) }, sub { [have('haproxy'), '-db', '-f', $file] });
 }
 
 # A test that dies leaves them running: their own children would outlive a SIGKILL from the Stage, so they are asked first.
