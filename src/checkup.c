@@ -9,15 +9,19 @@
  * connection, statement_timeout at the server for a query, and for a server that
  * is there but does not answer, our own clock.
  */
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
+#include <bsd/unistd.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <libgen.h>
 #include <libpq-fe.h>
 #include <poll.h>
 #include <pwd.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -28,9 +32,12 @@
 
 #include "base/fd.h"
 #include "base/listener.h"
+#include "base/log.h"
 #include "base/mono.h"
 #include "base/opts.h"
+#include "base/title.h"
 #include "checkup.h"
+#include "shared/db.h"
 
 #define CLOCK_OFFSET_S		2.0	/* more than this between database and this machine is worth a word */
 #define CONNECT_TIMEOUT		"5"	/* s; what --database says counts */
@@ -98,21 +105,44 @@ static const struct {
 	    "FROM pg_prepared_xacts WHERE prepared < now() - interval '5 minutes' ORDER BY prepared LIMIT 5" },
 };
 
-static int	errors;
+static int	errors, warnings;
+static bool	to_log;			/* nothing is printed: counted, and the worst is kept for one line of the log */
+static char	worst[512];
 
 static void	say(const char *, const char *, ...) __attribute__((format(printf, 2, 3)));
 
 static void
 say(const char *severity, const char *fmt, ...)
 {
+	bool	error = strcmp(severity, "error") == 0;
 	va_list	ap;
 
-	printf("%s: ", severity);
 	va_start(ap, fmt);
-	vprintf(fmt, ap);
+	if (to_log) {
+		if (error ? errors == 0 : errors + warnings == 0)
+			vsnprintf(worst, sizeof(worst), fmt, ap);
+	} else {
+		printf("%s: ", severity);
+		vprintf(fmt, ap);
+		putchar('\n');
+	}
 	va_end(ap);
-	putchar('\n');
-	errors += strcmp(severity, "error") == 0;
+	errors += error;
+	warnings += !error;
+}
+
+static void	tell(const char *, ...) __attribute__((format(printf, 1, 2)));
+
+/* What is no finding. */
+static void
+tell(const char *fmt, ...)
+{
+	va_list	ap;
+
+	va_start(ap, fmt);
+	if (!to_log)
+		vprintf(fmt, ap);
+	va_end(ap);
 }
 
 /* The answer to a query, or NULL when it does not come: the connection is then of no use. */
@@ -185,7 +215,7 @@ check_connections(PGconn *conn, const struct opts *o)
 	if (pid < 0)
 		return;
 	if ((int)pid != PQbackendPID(conn)) {
-		printf("pooler: yes; it has to take %ld connections of this seatcast (PgBouncer: max_client_conn)\n", need);
+		tell("pooler: yes; it has to take %ld connections of this seatcast (PgBouncer: max_client_conn)\n", need);
 		return;
 	}
 	most = number(conn, "SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int", need);
@@ -268,6 +298,7 @@ check_socket(const struct opts *o)
 {
 	struct stat	 st, dir;
 	char		 path[256];
+	bool		 there = true;
 
 	if (o->listen == NULL)
 		return;
@@ -278,15 +309,24 @@ check_socket(const struct opts *o)
 	}
 	if (o->listen_mode & 0006)
 		say("warning", "--listen-mode lets every user of this machine connect to the FastCGI socket: use the web server's group and --listen-mode 0660");
-	if (stat(o->listen, &st) == 0 && !S_ISSOCK(st.st_mode))
+	if (stat(o->listen, &st) == -1) {
+		st.st_uid = geteuid();
+		st.st_gid = getegid();
+		st.st_mode = S_IFSOCK | (mode_t)o->listen_mode;
+		there = false;
+	}
+	if (st.st_uid == 0 && st.st_gid == 0 && !(st.st_mode & 0002))
+		say("warning", "nobody but root may connect to %s, and a web server that runs as another user answers 503: "
+		    "run seatcast with the web server's group, as etc/seatcast.service and etc/rc.seatcast do", o->listen);
+	if (!S_ISSOCK(st.st_mode))
 		say("error", "%s is in the way of the FastCGI socket and is none: rm '%s'", o->listen, o->listen);
-	else if (stat(o->listen, &st) == 0)
-		printf("socket: %s, mode %04o, owner %s, group %s\n", o->listen, (unsigned)st.st_mode & 0777u, user_name(st.st_uid), group_name(st.st_gid));
+	else if (there)
+		tell("socket: %s, mode %04o, owner %s, group %s\n", o->listen, (unsigned)st.st_mode & 0777u, user_name(st.st_uid), group_name(st.st_gid));
 	else
-		printf("socket: %s is to come, mode %04o, owner %s, group %s\n", o->listen, (unsigned)o->listen_mode, user_name(geteuid()), group_name(getegid()));
+		tell("socket: %s is to come, mode %04o, owner %s, group %s\n", o->listen, (unsigned)o->listen_mode, user_name(st.st_uid), group_name(st.st_gid));
 	snprintf(path, sizeof(path), "%s", o->listen);
 	if (stat(dirname(path), &dir) == 0 && !(dir.st_mode & 0001))
-		printf("socket: its directory lets through owner %s%s%s only\n", user_name(dir.st_uid),
+		tell("socket: its directory lets through owner %s%s%s only\n", user_name(dir.st_uid),
 		    dir.st_mode & 0010 ? " and group " : "", dir.st_mode & 0010 ? group_name(dir.st_gid) : "");
 }
 
@@ -296,7 +336,7 @@ check_database(PGconn *conn, const struct opts *o)
 	size_t	i;
 	int	n;
 
-	printf("database: %s at %s, as %s, server %s\n", PQdb(conn), PQhost(conn), PQuser(conn),
+	tell("database: %s at %s, as %s, server %s\n", PQdb(conn), PQhost(conn), PQuser(conn),
 	    PQparameterStatus(conn, "server_version"));
 	/* one transaction, so that a pooler's server gets its settings back; read-only, so that nothing is changed */
 	if (ask(conn, "error", "BEGIN READ ONLY") == -1 || ask(conn, "error", "SET LOCAL statement_timeout = '" STATEMENT_TIMEOUT "'") == -1)
@@ -307,7 +347,7 @@ check_database(PGconn *conn, const struct opts *o)
 			return;
 	}
 	if (number(conn, "SELECT has_function_privilege(to_regprocedure('seatcast.checkup()'), 'EXECUTE')::int", 0) == 0)
-		puts("tables: not looked at, as there is no seatcast.checkup() that this role may execute");
+		tell("tables: not looked at, as there is no seatcast.checkup() that this role may execute\n");
 	else if (ask(conn, NULL, "SELECT * FROM seatcast.checkup()") == -1)
 		return;
 	if (ask(conn, "error", "ROLLBACK") == -1)
@@ -326,22 +366,76 @@ connect_bounded(const char *conninfo)
 	return (PQconnectdbParams(key, val, 1));
 }
 
-int
-check_main(const struct opts *o)
+/* libpq's words, on one line, and what helps. */
+static void
+say_unreachable(const char *error)
 {
-	PGconn *conn;
+	char	line[512];
+	size_t	i;
 
-	setvbuf(stdout, NULL, _IOLBF, 0);
-	conn = connect_bounded(o->database != NULL ? o->database : "");
+	snprintf(line, sizeof(line), "%s", error);
+	for (i = strlen(line); i > 0 && line[i - 1] == '\n'; i--)
+		line[i - 1] = '\0';
+	for (i = 0; line[i] != '\0'; i++)
+		if (line[i] == '\n')
+			line[i] = ' ';
+	if (db_advice(error) != NULL)
+		say("error", "database: %s: %s", line, db_advice(error));
+	else
+		say("error", "database: %s: say where it is with --database or SEATCAST_DATABASE, "
+		    "e.g. \"host=/run/postgresql dbname=tickets user=seatcast_reader\"", line);
+}
+
+static void
+check_all(const struct opts *o)
+{
+	PGconn *conn = connect_bounded(o->database != NULL ? o->database : "");
+
 	if (PQstatus(conn) == CONNECTION_OK)
 		check_database(conn, o);
 	else
-		say("error", "database: %s       say where it is with --database or SEATCAST_DATABASE, "
-		    "e.g. \"host=/run/postgresql dbname=tickets user=seatcast_reader\"", PQerrorMessage(conn));
+		say_unreachable(PQerrorMessage(conn));
 	PQfinish(conn);
 	check_descriptors(o);
 	check_backlog();
 	check_socket(o);
+}
+
+int
+check_main(const struct opts *o)
+{
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	check_all(o);
 	puts(errors == 0 ? "ok: ready to serve" : "not ready: mend the errors above");
 	return (errors == 0 ? 0 : 1);
+}
+
+/* In the child: nothing of the parent's is kept but where the log goes. */
+static void
+check_and_log(const struct opts *o, pid_t parent)
+{
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL) == -1 || getppid() != parent)
+		_exit(0);
+	(void)close(STDIN_FILENO);
+	closefrom(STDERR_FILENO + 1);
+	(void)open("/dev/null", O_RDONLY);
+	log_process("check");
+	title_set("check");
+	to_log = true;
+	check_all(o);
+	if (errors + warnings == 0)
+		log_info("all is well, as --check would say");
+	else
+		log_warnx("--check finds %d errors and %d warnings; the first: %s", errors, warnings, worst);
+	_exit(0);
+}
+
+void
+check_at_start(const struct opts *o)
+{
+	pid_t parent = getpid();
+
+	fflush(NULL);
+	if (fork() == 0)
+		check_and_log(o, parent);
 }

@@ -90,5 +90,7 @@ main(int argc, char **argv)
 		return (usage_error("--control", error));
 	}
 	fit_descriptors(&opts);
+	if (opts.join == NULL)
+		check_at_start(&opts);
 	return (opts.join != NULL ? join_main(&opts) : master_main(&opts, listen_fd, control_fd));
 }

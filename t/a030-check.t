@@ -228,6 +228,10 @@ finding('a socket for everybody', 'warning', qr/--listen-mode lets every user/, 
 my @listen = (options => [@few, '--listen', $socket]);
 my ($me, $group) = (scalar getpwuid($>), scalar getgrgid((split ' ', $))[0]));
 like((check(@listen))[1], qr/^socket: \Q$socket\E is to come, mode 0660, owner $me, group $group$/m, 'a socket that is to come: who will be let in');
+SKIP: {
+	skip 'only root makes a socket for root alone', 2 if $> != 0;
+	finding('a socket for root alone', 'warning', qr/nobody but root may connect to \Q$socket\E/, @listen);
+}
 my $server = IO::Socket::UNIX->new(Local => $socket, Listen => 1) or die "socket: $!";
 chmod 0640, $socket;
 like((check(@listen))[1], qr/^socket: \Q$socket\E, mode 0640, owner $me, group $group$/m, 'one that is there: who is let in');

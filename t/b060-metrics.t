@@ -89,10 +89,38 @@ cmp_ok($delay{sum}, '>', 0.1, '… and not only of its sending');
 
 my $page = $s->http(GET => '/status');
 like($page->{headers}{'content-type'}, qr{^text/html}, '/status is a page');
-like($page->{body}, qr{match 1, block 101.*<td>1</td>}, 'with a row for the group and its viewer');
-unlike($page->{body}, qr/<script/, 'and no script');
-is($s->http(GET => '/readyz')->{status}, 200, '/readyz: the database answers');
+like($page->{body}, qr{match 1, block 101</td><td>1</td>}, 'with a row for the group and its viewer');
+like($page->{body}, qr{<dt>viewers</dt><dd>1 <small>of 10,000</small>}, 'and how much room is left');
+like($page->{body}, qr{up for \d+ s}, 'since when it runs');
+like($page->{body}, qr{class="good">serving<}, 'and that all is well');
+unlike($page->{body}, qr/<script|http-equiv="refresh"/, 'no script, and it does not load itself anew');
+like($s->http(GET => '/status?refresh')->{body}, qr/http-equiv="refresh"/, '… unless it is asked to');
+is($s->http(GET => '/readyz')->{status}, 200, '/readyz: the functions of the port answer');
+sub unready {
+	my ($says, $broken, $mended, $like) = @_;
+	$s->sql($broken);
+	my $r = $s->http(GET => '/readyz');
+	$s->sql($mended);
+	is($r->{status}, 503, "/readyz: $says");
+	like($r->{body}, $like, '… and it says so');
+	is($s->http(GET => '/readyz')->{status}, 200, '… for as long as it is so');
+}
+unready('no schema', 'ALTER SCHEMA seatcast RENAME TO gone', 'ALTER SCHEMA gone RENAME TO seatcast', qr/no schema seatcast: run/);
+unready('a function is missing', 'ALTER FUNCTION seatcast.changes(bigint, bigint, text) RENAME TO gone', 'ALTER FUNCTION seatcast.gone(bigint, bigint, text) RENAME TO changes',
+	qr/a function of the port is missing/);
+unready('no right to the schema', 'REVOKE USAGE ON SCHEMA seatcast FROM seatcast_reader, seatcast_writer', 'GRANT USAGE ON SCHEMA seatcast TO seatcast_reader, seatcast_writer', qr/may not use the port/);
+unready('no right to a function', 'REVOKE EXECUTE ON FUNCTION seatcast.snapshot(bigint, bigint) FROM seatcast_reader, seatcast_writer',
+	'GRANT EXECUTE ON FUNCTION seatcast.snapshot(bigint, bigint) TO seatcast_reader, seatcast_writer', qr/may not use the port/);
+unready('no table', 'ALTER TABLE allocations RENAME TO gone', 'ALTER TABLE gone RENAME TO allocations', qr/do not find a table/);
 $s->pg_stop('fast');
 is($s->http(GET => '/readyz')->{status}, 503, '/readyz: it does not');
 is($s->http(GET => '/healthz')->{status}, 200, '/healthz does not care');
+my $late;
+$s->expect('/status: the database is away, and the group is stale', sub {
+	$late = $s->http(GET => '/status')->{body};
+	return $late =~ /the database is away/ && $late =~ /class="bad">match 1, block 101/;
+}, 10);
+like($late, qr{Last warning</h2><p><time datetime="\d{4}-[^"]+Z">[^<]+</time> \(\d+ s ago\): [^<]*database: lost}, 'with the last warning and its time');
+cmp_ok($s->counter('database_losses'), '<=', $s->pids('worker') + $s->pids('loop'), 'an outage is one loss for each process, however often it tries');
+cmp_ok($s->counter('database_away'), '>', 0, 'and a metric');
 $s->done;

@@ -19,6 +19,8 @@ static enum log_level	 log_max = LOG_LEVEL_INFO;
 static int		 log_to_syslog;
 static bool		 log_to_journal;	/* standard error is systemd's journal */
 static char		 log_who[128] = "seatcast";
+static void		(*log_seen)(void *arg, const char *text);
+static void		*log_seen_arg;
 
 static const struct {
 	const char	*name;		/* padded: the columns of a log line up */
@@ -64,6 +66,13 @@ log_process(const char *fmt, ...)
 	vsnprintf(log_who, sizeof(log_who), fmt, ap);
 	va_end(ap);
 	errno = saved;
+}
+
+void
+log_watch(void (*seen)(void *arg, const char *text), void *arg)
+{
+	log_seen = seen;
+	log_seen_arg = arg;
 }
 
 /*
@@ -125,6 +134,8 @@ log_line(enum log_level level, int error, const char *fmt, va_list ap)
 		len += written(snprintf(line + len, room - len, ": %s", strerror(error)),
 		    room - len);
 	tame(line);
+	if (level <= LOG_LEVEL_WARN && log_seen != NULL)
+		log_seen(log_seen_arg, line + start);
 	if (log_to_syslog)
 		syslog(log_levels[level].priority, "%s", line);
 	else {

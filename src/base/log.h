@@ -16,6 +16,9 @@ enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARN, LOG_LEVEL_INFO, LOG_LEVEL_DEBU
 void	log_open(enum log_level level, int use_syslog);
 void	log_process(const char *fmt, ...) __attribute__((format(printf, 1, 2)));	/* who we are, from now on */
 
+/* Each warning and error is also told to seen, as "process: message": for whoever keeps the last one. */
+void	log_watch(void (*seen)(void *arg, const char *text), void *arg);
+
 void	log_warn(const char *fmt, ...) __attribute__((format(printf, 1, 2)));	/* adds strerror(errno) */
 void	log_warnx(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void	log_info(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

@@ -114,6 +114,7 @@ child_spawn(struct master *m, enum board_kind kind, const struct group_key *key)
 	case 0:
 		in = (struct inherit){ m->opts, m->board, c->slot, fds[1],
 		    kind == BOARD_WORKER ? m->listen_fd : -1, *key, false };
+		log_watch(board_say, c->slot);
 		leave_master(m, &in);
 		exit(kind == BOARD_WORKER ? worker_main(&in) : loop_main(&in));
 	}

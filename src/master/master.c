@@ -439,6 +439,7 @@ master_main(const struct opts *o, int listen_fd, int control_fd)
 		fatal("scoreboard");
 	m->slot = board_claim(m->board, BOARD_MASTER, 0, 0);
 	m->slot->pid = m->pid;
+	log_watch(board_say, m->slot);
 	watch_signal(m, &m->sigchld, SIGCHLD, on_sigchld);
 	watch_signal(m, &m->sigterm, SIGTERM, on_end_signal);
 	watch_signal(m, &m->sigusr1, SIGUSR1, on_end_signal);

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -47,11 +48,19 @@ board_bytes(size_t nslots)
 	return (sizeof(struct board) + nslots * sizeof(struct board_slot));
 }
 
+static int64_t
+unix_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return ((int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000);
+}
+
 struct board *
 board_new(size_t nslots, int *fd_r)
 {
 	struct board	*b = MAP_FAILED;
-	struct timespec	 now;
 	int		 fd;
 
 	if ((fd = memfd_create("seatcast board", MFD_CLOEXEC)) == -1)
@@ -62,8 +71,7 @@ board_new(size_t nslots, int *fd_r)
 		fd_close(&fd);
 		return (NULL);
 	}
-	clock_gettime(CLOCK_REALTIME, &now);
-	b->born_unix_ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+	b->born_unix_ms = unix_ms();
 	b->layout = LAYOUT;
 	b->nslots = nslots;	/* the rest is zero: all slots BOARD_FREE */
 	if (fd_r != NULL)
@@ -114,6 +122,7 @@ board_claim(struct board *b, enum board_kind kind, int64_t match_id, int64_t blo
 	for (v = 0; v < BOARD__MAX; v++)
 		s->value[v] = 0;
 	memset((void *)s->histogram, 0, sizeof(s->histogram));
+	s->said.unix_ms = 0;
 	s->pid = 0;
 	s->live = 0;
 	s->match_id = match_id;
@@ -132,10 +141,29 @@ add_durations(struct board_durations *to, const struct board_durations *d)
 	to->us += d->us;
 }
 
+static void
+say_at(struct board_said *said, int64_t at_ms, const char *text)
+{
+	atomic_store_explicit(&said->unix_ms, 0, memory_order_release);
+	snprintf(said->text, sizeof(said->text), "%s", text);
+	atomic_store_explicit(&said->unix_ms, at_ms, memory_order_release);
+}
+
+/* Whole, or false: its process is writing it just now, or never said a thing. */
+static bool
+copy_said(const struct board_said *said, struct board_said *copy_r)
+{
+	copy_r->unix_ms = atomic_load_explicit(&said->unix_ms, memory_order_acquire);
+	memcpy(copy_r->text, said->text, sizeof(said->text));
+	copy_r->text[sizeof(copy_r->text) - 1] = '\0';
+	return (copy_r->unix_ms != 0 && atomic_load_explicit(&said->unix_ms, memory_order_acquire) == copy_r->unix_ms);
+}
+
 void
 board_release(struct board *b, struct board_slot *s)
 {
-	size_t v;
+	struct board_said	said;
+	size_t			v;
 
 	atomic_store_explicit(&s->live, 0, memory_order_release);
 	for (v = 0; v < BOARD__MAX; v++) {
@@ -145,6 +173,8 @@ board_release(struct board *b, struct board_slot *s)
 	}
 	for (v = 0; v < BOARD_HISTOGRAMS; v++)
 		add_durations(&b->retired.histogram[v], &s->histogram[v]);
+	if (copy_said(&s->said, &said) && said.unix_ms > b->retired.said.unix_ms)
+		say_at(&b->retired.said, said.unix_ms, said.text);
 	atomic_store_explicit(&s->kind, BOARD_FREE, memory_order_release);
 }
 
@@ -175,6 +205,29 @@ board_observe(struct board_slot *s, enum board_histogram h, int64_t us)
 		;
 	atomic_fetch_add_explicit(&s->histogram[h].bucket[i], 1, memory_order_relaxed);
 	atomic_fetch_add_explicit(&s->histogram[h].us, us, memory_order_relaxed);
+}
+
+void
+board_say(void *slot, const char *text)
+{
+	struct board_slot *s = slot;
+
+	say_at(&s->said, unix_ms(), text);
+}
+
+bool
+board_last_said(const struct board *b, struct board_said *copy_r)
+{
+	struct board_said	one;
+	size_t			i;
+	bool			any = copy_said(&b->retired.said, copy_r);
+
+	for (i = 0; i < b->nslots; i++)
+		if (b->slot[i].kind != BOARD_FREE && copy_said(&b->slot[i].said, &one) && (!any || one.unix_ms > copy_r->unix_ms)) {
+			*copy_r = one;
+			any = true;
+		}
+	return (any);
 }
 
 void

@@ -40,6 +40,12 @@ struct board_durations {
 	_Atomic int64_t		 us;		/* sum of all */
 };
 
+/* The last warning or error that a process logged.  unix_ms is 0 while the text is being written. */
+struct board_said {
+	_Atomic int64_t		 unix_ms;	/* 0: none */
+	char			 text[240];
+};
+
 struct board_slot {
 	_Atomic int		 kind;		/* enum board_kind; set last on claim, first on release */
 	_Atomic int		 live;		/* loops: takes viewers (the master decides) */
@@ -49,6 +55,7 @@ struct board_slot {
 	_Atomic int64_t		 born_ms;	/* monotonic */
 	_Atomic int64_t		 value[BOARD__MAX];
 	struct board_durations	 histogram[BOARD_HISTOGRAMS];
+	struct board_said	 said;
 };
 
 struct board {
@@ -74,8 +81,11 @@ void		 board_set(struct board_slot *s, enum board_value v, int64_t n);
 int64_t		 board_get(const struct board_slot *s, enum board_value v);
 void		 board_observe(struct board_slot *s, enum board_histogram h, int64_t us);
 
+void		 board_say(void *slot, const char *text);	/* a warning was logged: for log_watch */
+
 int64_t		 board_total(const struct board *b, enum board_value v);	/* over all slots and the retired */
 void		 board_total_durations(const struct board *b, enum board_histogram h, struct board_durations *sum_r);
+bool		 board_last_said(const struct board *b, struct board_said *copy_r);	/* false: nothing yet */
 bool		 board_group_live(const struct board *b, int64_t match_id, int64_t block_id);
 
 enum board_shape { BOARD_GAUGE, BOARD_COUNTER, BOARD_PRIVATE };

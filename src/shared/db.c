@@ -125,11 +125,15 @@ lose(struct db *db, const char *why)
 	db->conn = NULL;
 	db->abandoned = false;
 	db->state = DB_OFF;
-	board_add(db->slot, BOARD_database_losses, 1);
 	if (!db->lost) {
 		db->lost = true;
 		db->lost_ms = mono_ms();
-		log_warnx("database: lost: %s; trying again until it is back", line);
+		board_set(db->slot, BOARD_database_away, 1);
+		board_add(db->slot, BOARD_database_losses, 1);
+		if (db_advice(line) != NULL)
+			log_warnx("database: refused: %s; waiting does not mend that: %s", line, db_advice(line));
+		else
+			log_warnx("database: lost: %s; trying again until it is back", line);
 	} else
 		log_debug("database: still away: %s", line);
 	if (db->answered && db->retry_ms > RETRY_SHORT_MS)
@@ -446,6 +450,7 @@ on_proof(struct ev_loop *ev, ev_timer *w, int revents)
 	if (db->lost)
 		log_info("database: back after %.1f s", (double)(mono_ms() - db->lost_ms) / 1000);
 	db->lost = false;
+	board_set(db->slot, BOARD_database_away, 0);
 }
 
 static void
@@ -499,6 +504,37 @@ db_conninfo_ok(const char *conninfo)
 	}
 	PQconninfoFree(options);
 	return (ok);
+}
+
+/*
+ * libpq has no SQLSTATE for an attempt to connect, only the server's words; in
+ * another language than English there is no advice, and the words are there.
+ */
+const char *
+db_advice(const char *error)
+{
+	static const struct {
+		const char *words, *advice;
+	} causes[] = {
+		{ "password authentication failed", "give the role's password in PGPASSWORD or a passfile, or set it: ALTER ROLE ... PASSWORD" },
+		{ "no password supplied", "the server wants a password: PGPASSWORD or a passfile" },
+		{ "Peer authentication failed", "this system user may not be that role over the unix socket: run as the user of its name, map the two "
+		    "in pg_ident.conf, or connect with host=localhost and a password" },
+		{ "Ident authentication failed", "this system user may not be that role: map the two in pg_ident.conf, or use a password" },
+		{ "no pg_hba.conf entry", "add a line for this host, role and database to pg_hba.conf, and reload the server" },
+		{ "is not permitted to log in", "let it: ALTER ROLE ... LOGIN" },
+		{ "permission denied for database", "let it in: GRANT CONNECT ON DATABASE ... TO ..." },
+		{ "role \"", "make the roles: psql -f sql/install.sql; or mend the name in --database" },
+		{ "database \"", "make it: createdb and psql -f sql/install.sql; or mend the name in --database" },
+		{ "certificate verify failed", "look at sslrootcert and sslmode in --database" },
+	};
+	size_t i;
+
+	for (i = 0; i < sizeof(causes) / sizeof(causes[0]); i++)
+		if (strstr(error, causes[i].words) != NULL &&
+		    (strchr(causes[i].words, '"') == NULL || strstr(error, "\" does not exist") != NULL))
+			return (causes[i].advice);
+	return (NULL);
 }
 
 struct db *

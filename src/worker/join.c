@@ -249,6 +249,7 @@ join_main(const struct opts *o)
 		fatalx("no event loop");
 	if (join(&j, &in) == -1)
 		be_alone(&in, fds);
+	log_watch(board_say, in.slot);
 	ev_loop_destroy(j.ev);
 	status = worker_main(&in);
 	fd_close(&fds[0]);

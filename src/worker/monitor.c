@@ -4,16 +4,25 @@
  *
  * /metrics is the Prometheus text exposition format, version 0.0.4.
  */
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <time.h>
 
 #include "base/buf.h"
 #include "base/mono.h"
+#include "base/opts.h"
 #include "config.h"
 #include "shared/board.h"
+#include "shared/view.h"
+#include "wire/event.h"
 #include "worker/request.h"
 
 #define READY_TIMEOUT_MS	1000
 #define NO_STORE		"Cache-Control: no-store\r\n"
+
+/* What a stream needs of the port, asked of a block that is none: ids are from 1 up. */
+#define SQL_READY		"SELECT seatcast.block_exists(0, 0) FROM seatcast.snapshot(0, 0), seatcast.changes(0, 0, NULL) LIMIT 1"
 
 void
 action_healthz(struct request *rq)
@@ -21,19 +30,39 @@ action_healthz(struct request *rq)
 	request_answer(rq, 200, "text/plain; charset=utf-8", NO_STORE, "ok", 2);
 }
 
+static const struct {
+	const char	*sqlstate, *message;
+} unready[] = {
+	{ "", "the database does not answer" },
+	{ "3F000", "the database is not prepared, there is no schema seatcast: run sql/install.sql" },
+	{ "42883", "the database is not prepared, a function of the port is missing: run sql/install.sql" },
+	{ "42P01", "the functions of the port do not find a table: `seatcast --check` says more" },
+	{ "42703", "the functions of the port do not find a column: `seatcast --check` says more" },
+	{ "42501", "this role may not use the port: `seatcast --check` says more" },
+	{ "57014", "the database took too long" },
+};
+
+/* A port of a site's own may say of block 0 that it does not exist (P0002): that is an answer too. */
 static void
 on_ready(struct db_query *q, const struct db_answer *a)
 {
-	if (a->result != NULL)
+	const char	*why = "the functions of the port fail: `seatcast --check` says more";
+	size_t		 i;
+
+	if ((a->result != NULL && PQntuples(a->result) == 1) || strcmp(a->sqlstate, "P0002") == 0) {
 		request_answer(q->arg, 200, "text/plain; charset=utf-8", NO_STORE, "ready", 5);
-	else
-		request_error(q->arg, 503, "the database does not answer");
+		return;
+	}
+	for (i = 0; a->result == NULL && i < sizeof(unready) / sizeof(unready[0]); i++)
+		if (strcmp(a->sqlstate, unready[i].sqlstate) == 0)
+			why = unready[i].message;
+	request_error(q->arg, 503, why);
 }
 
 void
 action_readyz(struct request *rq)
 {
-	request_query(rq, "SELECT 1", 0, DB_RETRY | DB_FAIL_FAST, READY_TIMEOUT_MS, on_ready);
+	request_query(rq, SQL_READY, 0, DB_RETRY | DB_FAIL_FAST, READY_TIMEOUT_MS, on_ready);
 }
 
 static void
@@ -153,6 +182,8 @@ about_program(struct buf *b, const struct board *board)
 	buf_printf(b, "seatcast_groups %zu\n", count_kind(board, BOARD_LOOP));
 	describe(b, "workers", "gauge", "Workers now.");
 	buf_printf(b, "seatcast_workers %zu\n", count_kind(board, BOARD_WORKER));
+	describe(b, "database_away", "gauge", "Processes that have no connection to the database now.");
+	buf_printf(b, "seatcast_database_away %lld\n", (long long)board_total(board, BOARD_database_away));
 }
 
 void
@@ -176,81 +207,249 @@ action_metrics(struct request *rq)
 
 /* --- status -------------------------------------------------------------------- */
 
+#define REFRESH	"<meta http-equiv=\"refresh\" content=\"2\">"
+
 static const char status_head[] =
-    "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>seatcast status</title>"
+    "<title>seatcast status</title>"
     "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">"
-    "<link rel=\"icon\" href=\"data:,\">"
-    "<meta http-equiv=\"refresh\" content=\"2\"><style>"
-    ":root{color-scheme:light dark;--line:#8883;--good:#2a9d67;--late:#d9822b}"
-    "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}"
-    "h1{font-size:1.4rem;margin:0}p.sub{opacity:.7;margin:.2rem 0 1.5rem}"
-    "dl{display:grid;grid-template-columns:repeat(auto-fit,minmax(8rem,1fr));gap:.75rem;margin:0 0 1.5rem}"
-    "dl div{border:1px solid var(--line);border-radius:.6rem;padding:.6rem .8rem}"
-    "dt{font-size:.8rem;opacity:.7}dd{margin:0;font-size:1.3rem;font-variant-numeric:tabular-nums}"
-    "table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}"
-    "th,td{text-align:right;padding:.4rem .6rem;border-bottom:1px solid var(--line)}"
-    "th:first-child,td:first-child{text-align:left}th{font-weight:600;font-size:.85rem}"
-    "meter{width:7rem;height:.9rem}.late{color:var(--late);font-weight:600}.good{color:var(--good)}"
+    "<link rel=\"icon\" href=\"data:,\"><style>"
+    ":root{color-scheme:light dark;--ink:#1b1b1b;--paper:#fff;--soft:#555;--line:#8885;--good:#17693f;--bad:#b3261e}"
+    "@media(prefers-color-scheme:dark){:root{--ink:#eee;--paper:#161616;--soft:#b5b5b5;--good:#6fd6a4;--bad:#ff8a80}}"
+    "body{font:16px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--paper);max-width:64rem;margin:1rem auto;padding:0 1rem}"
+    "h1{font-size:1.4rem;margin:0}h2{font-size:1.1rem;margin:1.5rem 0 .5rem}p{margin:.2rem 0 1rem}p.sub,caption,dt{color:var(--soft)}"
+    "a{color:inherit}dl{display:grid;grid-template-columns:repeat(auto-fit,minmax(9rem,1fr));gap:.6rem;margin:0}"
+    "dl div{border:1px solid var(--line);border-radius:.6rem;padding:.5rem .8rem}"
+    "dt{font-size:.85rem}dd{margin:0;font-size:1.25rem;font-variant-numeric:tabular-nums}dd small{font-size:.85rem;color:var(--soft)}"
+    "table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}caption{text-align:left;font-size:.85rem}"
+    "th,td{text-align:right;padding:.4rem .5rem;border-bottom:1px solid var(--line)}"
+    "th:first-child,td:first-child{text-align:left}th{font-size:.85rem}"
+    ".bad{color:var(--bad);font-weight:700}.good{color:var(--good);font-weight:600}"
+    "@media(max-width:40rem){.more{display:none}dl{grid-template-columns:1fr 1fr}}"
     "</style></head><body>";
 
-static void
-tile(struct buf *b, const char *name, int64_t value)
+/* 10000 as 10,000. */
+static const char *
+grouped(int64_t n, char out[32])
 {
-	buf_printf(b, "<div><dt>%s</dt><dd>%lld</dd></div>", name, (long long)value);
+	char	digits[24];
+	size_t	len, i, o = 0;
+
+	len = (size_t)snprintf(digits, sizeof(digits), "%lld", (long long)n);
+	for (i = 0; i < len; i++) {
+		out[o++] = digits[i];
+		if ((len - i) % 3 == 1 && i + 1 < len && digits[i] != '-')
+			out[o++] = ',';
+	}
+	out[o] = '\0';
+	return (out);
 }
 
 static void
-group_row(struct buf *b, const struct board_slot *s, int64_t most_viewers)
+tile(struct buf *b, const char *name, int64_t n, bool bad)
 {
-	int64_t	viewers = board_get(s, BOARD_viewers);
-	bool	stale = board_get(s, BOARD_stale) != 0, watched = viewers > 0;
+	char text[32];
 
-	buf_printf(b, "<tr><td>match %lld, block %lld</td><td><meter min=\"0\" max=\"%lld\" value=\"%lld\">%lld</meter></td>"
-	    "<td>%lld</td><td>%lld</td><td>%lld</td><td>%lld</td><td>%lld</td><td>%.1f s</td>", (long long)s->match_id, (long long)s->block_id,
-	    (long long)(most_viewers > 0 ? most_viewers : 1), (long long)viewers, (long long)viewers,
-	    (long long)viewers, (long long)board_get(s, BOARD_seats), (long long)board_get(s, BOARD_version),
-	    (long long)board_get(s, BOARD_polls), (long long)board_get(s, BOARD_behind),
-	    (double)board_get(s, BOARD_lag) / 1000);
-	if (!watched && !stale)
+	buf_printf(b, "<div><dt>%s</dt><dd%s>%s</dd></div>", name, bad && n > 0 ? " class=\"bad\"" : "", grouped(n, text));
+}
+
+static void
+tile_of(struct buf *b, const char *name, int64_t n, int64_t limit)
+{
+	char text[32], most[32];
+
+	buf_printf(b, "<div><dt>%s</dt><dd%s>%s <small>of %s</small></dd></div>", name, n >= limit ? " class=\"bad\"" : "",
+	    grouped(n, text), grouped(limit, most));
+}
+
+/* "3 d 4 h", "5 min 6 s": the two largest units. */
+static void
+duration(struct buf *b, int64_t ms)
+{
+	static const struct { int64_t ms; const char *name; } units[] = {
+		{ 86400000, "d" }, { 3600000, "h" }, { 60000, "min" }, { 1000, "s" }
+	};
+	size_t i;
+
+	for (i = 0; i < 3 && ms < units[i].ms; i++)
+		;
+	buf_printf(b, "%lld %s", (long long)(ms / units[i].ms), units[i].name);
+	if (i < 3)
+		buf_printf(b, " %lld %s", (long long)(ms % units[i].ms / units[i + 1].ms), units[i + 1].name);
+}
+
+static void
+escaped(struct buf *b, const char *text)
+{
+	for (; *text != '\0'; text++)
+		switch (*text) {
+		case '<':	buf_puts(b, "&lt;");	break;
+		case '>':	buf_puts(b, "&gt;");	break;
+		case '&':	buf_puts(b, "&amp;");	break;
+		case '"':	buf_puts(b, "&quot;");	break;
+		default:	buf_add(b, text, 1);
+		}
+}
+
+static int64_t
+now_unix_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return ((int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000);
+}
+
+/* The one thing to know: does it serve, and if not, why. */
+static void
+verdict(struct buf *b, const struct board *board, size_t stale)
+{
+	int64_t away = board_total(board, BOARD_database_away);
+
+	if (board->draining)
+		buf_puts(b, "<span class=\"bad\">draining</span>");
+	else if (away > 0)
+		buf_printf(b, "<span class=\"bad\">the database is away</span> (for %lld processes)", (long long)away);
+	else if (stale > 0)
+		buf_printf(b, "<span class=\"bad\">%zu stale</span>", stale);
+	else
+		buf_puts(b, "<span class=\"good\">serving</span>");
+}
+
+static void
+last_said(struct buf *b, const struct board *board)
+{
+	struct board_said	said;
+	char			at[EVENT_TIME_BYTES];
+
+	buf_puts(b, "<h2>Last warning</h2><p>");
+	if (board_last_said(board, &said)) {
+		event_time_format(at, said.unix_ms);
+		buf_printf(b, "<time datetime=\"%s\">%s</time> (", at, at);
+		duration(b, now_unix_ms() - said.unix_ms);
+		buf_puts(b, " ago): ");
+		escaped(b, said.text);
+	} else
+		buf_puts(b, "None since the start.");
+	buf_puts(b, "</p>");
+}
+
+static void
+refusals(struct buf *b, const struct board *board)
+{
+	static const struct { enum board_value v; const char *why; } reasons[] = {
+#define REFUSAL(NAME, name, why, text)	{ BOARD_refused_##name, why },
+#include "shared/refusal_tbl.h"
+#undef REFUSAL
+	};
+	size_t	i;
+	bool	any = false;
+
+	buf_puts(b, "<h2>Refused since the start</h2><dl>");
+	for (i = 0; i < sizeof(reasons) / sizeof(reasons[0]); i++)
+		if (board_total(board, reasons[i].v) > 0) {
+			tile(b, reasons[i].why, board_total(board, reasons[i].v), true);
+			any = true;
+		}
+	buf_puts(b, any ? "</dl>" : "</dl><p>Nobody.</p>");
+}
+
+static void
+group_row(struct buf *b, const struct board_slot *s)
+{
+	char	text[3][32];
+	bool	stale = board_get(s, BOARD_stale) != 0;
+
+	buf_printf(b, "<tr><td%s>match %lld, ", stale ? " class=\"bad\"" : "", (long long)s->match_id);
+	if (s->block_id == GROUP_WHOLE_MATCH)
+		buf_puts(b, "all blocks");
+	else
+		buf_printf(b, "block %lld", (long long)s->block_id);
+	buf_printf(b, "</td><td>%s</td><td class=\"more\">%s</td><td class=\"more\">%s</td><td>%lld</td><td>%.1f s</td>",
+	    grouped(board_get(s, BOARD_viewers), text[0]), grouped(board_get(s, BOARD_seats), text[1]),
+	    grouped(board_get(s, BOARD_polls), text[2]), (long long)board_get(s, BOARD_behind), (double)board_get(s, BOARD_lag) / 1000);
+	if (board_get(s, BOARD_viewers) == 0 && !stale)
 		buf_puts(b, "<td>resting</td></tr>");
 	else
-		buf_printf(b, "<td class=\"%s\">%.1f s ago%s</td></tr>", stale ? "late" : "good", poll_age_s(s),
-		    stale ? ", stale" : "");
+		buf_printf(b, "<td class=\"%s\">%s%.1f s ago</td></tr>", stale ? "bad" : "good", stale ? "stale, " : "", poll_age_s(s));
 }
 
+/* Those that need somebody first: stale ones, then by viewers. */
+static int
+by_need(const void *x, const void *y)
+{
+	const struct board_slot	*a = *(const struct board_slot *const *)x, *b = *(const struct board_slot *const *)y;
+	int64_t			 stale = board_get(b, BOARD_stale) - board_get(a, BOARD_stale);
+	int64_t			 viewers = board_get(b, BOARD_viewers) - board_get(a, BOARD_viewers);
+
+	return (stale != 0 ? (stale > 0) - (stale < 0) : (viewers > 0) - (viewers < 0));
+}
+
+static void
+group_table(struct buf *b, const struct board_slot **groups, size_t n)
+{
+	size_t i;
+
+	buf_puts(b, "<h2>Watched now</h2>");
+	if (n == 0) {
+		buf_puts(b, "<p>No block is watched at the moment.</p>");
+		return;
+	}
+	qsort(groups, n, sizeof(groups[0]), by_need);
+	buf_puts(b, "<table><thead><tr><th scope=\"col\">group</th><th scope=\"col\">viewers</th><th scope=\"col\" class=\"more\">seats</th>"
+	    "<th scope=\"col\" class=\"more\">polls</th><th scope=\"col\">slow viewers</th><th scope=\"col\">slowest behind</th>"
+	    "<th scope=\"col\">last good poll</th></tr></thead><tbody>");
+	for (i = 0; i < n; i++)
+		group_row(b, groups[i]);
+	buf_puts(b, "</tbody></table>");
+}
+
+static void
+totals(struct buf *b, const struct board *board, const struct opts *o, size_t groups)
+{
+	buf_puts(b, "<dl>");
+	tile_of(b, "viewers", board_total(board, BOARD_viewers), o->max_streams);
+	tile_of(b, "groups", (int64_t)groups, o->max_groups);
+	tile(b, "workers", (int64_t)count_kind(board, BOARD_WORKER), false);
+	tile(b, "good polls", board_total(board, BOARD_polls), false);
+	tile(b, "events sent", board_total(board, BOARD_events), false);
+	tile(b, "failed polls", board_total(board, BOARD_polls_failed), true);
+	tile(b, "late seats", board_total(board, BOARD_late_seats), true);
+	tile(b, "stalled viewers", board_total(board, BOARD_stalls), true);
+	tile(b, "database losses", board_total(board, BOARD_database_losses), true);
+	tile(b, "crashes", board_total(board, BOARD_loop_crashes) + board_total(board, BOARD_worker_restarts), true);
+	buf_puts(b, "</dl>");
+}
+
+/* Does not load itself anew: that takes the words out of a screen reader's mouth.  /status?refresh does. */
 void
 action_status(struct request *rq)
 {
-	const struct board	*board = worker_board(rq->worker);
-	struct buf		 b = BUF_INIT;
-	int64_t			 viewers, most = 0;
-	size_t			 i, groups = 0;
+	const struct board	 *board = worker_board(rq->worker);
+	const struct board_slot	**group = calloc(board->nslots, sizeof(*group));
+	struct buf		  b = BUF_INIT;
+	char			  value[8];
+	size_t			  i, n = 0, stale = 0;
+	bool			  refresh = route_query(request_param(rq, "QUERY_STRING"), "refresh", value, sizeof(value)) == 0;
 
-	viewers = board_total(board, BOARD_viewers);
+	if (group == NULL) {
+		request_error(rq, 503, "out of memory");
+		return;
+	}
 	for (i = 0; i < board->nslots; i++)
 		if (is_group(&board->slot[i])) {
-			groups++;
-			if (board_get(&board->slot[i], BOARD_viewers) > most)
-				most = board_get(&board->slot[i], BOARD_viewers);
+			stale += board_get(&board->slot[i], BOARD_stale) != 0;
+			group[n++] = &board->slot[i];
 		}
-	buf_puts(&b, status_head);
-	buf_printf(&b, "<h1>seatcast</h1><p class=\"sub\">%s &middot; version " PACKAGE_VERSION "</p><dl>",
-	    board->draining ? "<span class=\"late\">draining</span>" : "<span class=\"good\">serving</span>");
-	tile(&b, "viewers", viewers);
-	tile(&b, "groups", (int64_t)groups);
-	tile(&b, "workers", (int64_t)count_kind(board, BOARD_WORKER));
-	tile(&b, "good polls", board_total(board, BOARD_polls));
-	tile(&b, "events sent", board_total(board, BOARD_events));
-	tile(&b, "late seats", board_total(board, BOARD_late_seats));
-	tile(&b, "stalled viewers", board_total(board, BOARD_stalls));
-	tile(&b, "database losses", board_total(board, BOARD_database_losses));
-	tile(&b, "crashes", board_total(board, BOARD_loop_crashes) + board_total(board, BOARD_worker_restarts));
-	buf_puts(&b, "</dl><table><thead><tr><th>group</th><th></th><th>viewers</th><th>seats</th><th>version</th>"
-	    "<th>polls</th><th>slow viewers</th><th>slowest behind</th><th>last good poll</th></tr></thead><tbody>");
-	for (i = 0; i < board->nslots; i++)
-		if (is_group(&board->slot[i]))
-			group_row(&b, &board->slot[i], most);
-	buf_puts(&b, groups == 0 ? "<tr><td colspan=\"9\">No block is watched at the moment.</td></tr>" : "");
-	buf_puts(&b, "</tbody></table></body></html>\n");
+	buf_printf(&b, "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">%s%s<h1>seatcast: ", refresh ? REFRESH : "", status_head);
+	verdict(&b, board, stale);
+	buf_puts(&b, "</h1><p class=\"sub\">version " PACKAGE_VERSION ", up for ");
+	duration(&b, now_unix_ms() - board->born_unix_ms);
+	buf_puts(&b, refresh ? " &middot; <a href=\"?\">stop loading anew</a></p>" : " &middot; <a href=\"?refresh\">load anew every 2 s</a></p>");
+	totals(&b, board, worker_opts(rq->worker), n);
+	group_table(&b, group, n);
+	refusals(&b, board);
+	last_said(&b, board);
+	buf_puts(&b, "</body></html>\n");
+	free(group);
 	answer_page(rq, "text/html; charset=utf-8", &b);
 }

@@ -95,6 +95,34 @@ START_TEST(who_joins_sees_the_same_values)
 }
 END_TEST
 
+START_TEST(the_last_warning_of_all_processes_is_kept_also_when_its_process_ends)
+{
+	struct board		*b = board_new(4, NULL);
+	struct board_slot	*one, *other;
+	struct board_said	 said;
+	char			 much[1000] = "";
+
+	ck_assert_ptr_nonnull(b);
+	ck_assert(!board_last_said(b, &said));
+	ck_assert_ptr_nonnull(one = board_claim(b, BOARD_WORKER, 0, 0));
+	ck_assert_ptr_nonnull(other = board_claim(b, BOARD_LOOP, 1, 101));
+	board_say(one, "worker: first");
+	ck_assert(board_last_said(b, &said));
+	ck_assert_str_eq(said.text, "worker: first");
+	board_say(other, "loop: second");
+	other->said.unix_ms += 5;
+	ck_assert(board_last_said(b, &said));
+	ck_assert_str_eq(said.text, "loop: second");
+	board_release(b, other);
+	ck_assert(board_last_said(b, &said));
+	ck_assert_str_eq(said.text, "loop: second");
+	board_say(one, memset(much, 'x', sizeof(much) - 1));
+	one->said.unix_ms += 9;
+	ck_assert(board_last_said(b, &said));
+	ck_assert_uint_eq(strlen(said.text), sizeof(said.text) - 1);
+}
+END_TEST
+
 START_TEST(names_end_in_the_base_unit_and_what_they_are)
 {
 	ck_assert_str_eq(board_name(BOARD_lag), "lag_seconds");
@@ -125,6 +153,7 @@ main(void)
 	tcase_add_test(tc, a_full_board_gives_no_slot);
 	tcase_add_test(tc, a_duration_falls_into_the_first_bucket_that_holds_it);
 	tcase_add_test(tc, who_joins_sees_the_same_values);
+	tcase_add_test(tc, the_last_warning_of_all_processes_is_kept_also_when_its_process_ends);
 	tcase_add_test(tc, names_end_in_the_base_unit_and_what_they_are);
 	tcase_add_loop_test(tc, every_value_has_a_name_and_a_text, 0, BOARD__MAX);
 	return (unit_main(s));
