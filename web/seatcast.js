@@ -1,536 +1,318 @@
 /**
- * seatcast - live seat status of one block, for any web page.
+ * seatcast - live seat status for any web page: of one block (SeatStream), or of a whole match (MatchStream).
  *
- *   import { SeatStream } from './seatcast.js';
- *   const stream = new SeatStream('/api/matches/1/blocks/101/seats/status-stream');
- *   stream.addEventListener('seats', (event) => draw(event.detail.seats, event.detail.changed));
- *   stream.addEventListener('state', (event) => badge(event.detail.state));
+ *   import { SeatStream, MatchStream } from './seatcast.js';
+ *
+ *   const block = new SeatStream({ match: 1, block: 101 });	// or the address of the stream
+ *   block.addEventListener('seats', ({ detail }) => draw(detail.seats, detail.changed));
+ *   block.addEventListener('state', ({ detail }) => badge(detail.state));
+ *
+ *   const stadium = new MatchStream({ match: 1, blocks: [101] });
+ *   stadium.addEventListener('seats', ({ detail }) => paint(stadium.blocks, detail.counted));
+ *   stadium.watch([102]);			// other blocks, over the same connection
  *
  * The one idea: everything that happens is a small message.  The tab that holds the connection (the leader)
  * applies each message and passes it on; its sisters (followers) apply the same messages.  So every tab has the
  * whole state and the last event id, and any of them can go on where the leader stopped.
  *
+ * Parts: seatcast-line.js keeps a connection up, seatcast-poll.js does without one, seatcast-tabs.js shares it,
+ * seatcast-stream.js says what a message means for state and age, and here is what it means for seats.
+ *
  * Ids are 64 bit.  JSON.parse would round those beyond 2^53, so they stay strings ("9223372036854775807"); all
  * others are numbers.  The same id always has the same form, so it always finds its Map entry.
  */
+import { LiveStream } from './seatcast-stream.js';
+import { MATCH_POLL, BLOCK_POLL } from './seatcast-poll.js';
+
+export { parseJson } from './seatcast-http.js';
 
 /** @typedef {number|string} SeatId */
+/** @typedef {number|string} BlockId */
 /** @typedef {'AVAILABLE'|'HOLD'|'OCCUPIED'} SeatStatus */
-/** @typedef {'live'|'stale'|'offline'} StreamState */
-/** @typedef {{type: string, data?: any, id?: string}} Message */
+/** @typedef {import('./seatcast-stream.js').StreamState} StreamState */
+/** @typedef {import('./seatcast-stream.js').StreamOptions} StreamOptions */
+/** @typedef {import('./seatcast-stream.js').LifeEvents} LifeEvents */
+/** @typedef {import('./seatcast-line.js').Message} Message */
+/** @typedef {{available: number, hold: number, occupied: number}} Counts */
+/** @typedef {{id: SeatId, blockId?: BlockId, status: SeatStatus}} SeatRow */
 
-/**
- * @typedef {object} SeatStreamOptions
- * @property {boolean} [share]        one connection for all tabs of this browser (default true)
- * @property {boolean} [credentials]  send cookies to another origin (default false)
- * @property {number} [openMs]        an opened stream has to say something within this time (10 s)
- * @property {number} [quietMs]       an open stream has to say something at least this often (35 s: two beats and a bit)
- * @property {number} [strikes]       so many failures in a row: poll the snapshot instead (3)
- * @property {number} [pollMs]        time between two polls (2 s)
- * @property {number} [retryStreamMs] polling: when to try the stream again; doubles up to ten times that (60 s)
- * @property {number} [backoffMs]     longest first wait before we reopen; doubles with every failure (2 s)
- * @property {number} [backoffCapMs]  longest wait of all (30 s)
- */
-
-const DEFAULTS = Object.freeze({
-  share: true, credentials: false, openMs: 10_000, quietMs: 35_000, strikes: 3,
-  pollMs: 2_000, retryStreamMs: 60_000, backoffMs: 2_000, backoffCapMs: 30_000,
-});
-
-const EVENT_TYPES = ['init', 'update', 'stale', 'fresh', 'beat', 'busy'];
-const CLOCK_STEP_MS = 5_000;
-
-/**
- * JSON.parse that keeps ids beyond 2^53 as strings.  Inside a JSON string a quote is escaped, so `"id":` followed
- * by a digit can only be a key: a block whose name looks like JSON is safe.
- * @param {string} text
- */
-export function parseJson(text) {
-  return JSON.parse(text.replace(/"(id|seatId)":\s*(\d{16,})/g, (whole, key, digits) =>
-    (Number.isSafeInteger(Number(digits)) ? whole : `"${key}":"${digits}"`)));
+/** Where seatcast answers: beside this file, unless somebody says otherwise (a bundle is somewhere else). */
+function address(/** @type {string} */ path, /** @type {string|URL|undefined} */ base) {
+  const here = globalThis.location?.href;
+  return new URL(path, base === undefined ? new URL('.', import.meta.url) : new URL(base, here)).href;
 }
 
-/** Where the snapshot of a stream is: the same address without /status-stream. */
-function snapshotUrl(/** @type {string} */ streamUrl) {
-  const url = new URL(streamUrl);
-  url.pathname = url.pathname.replace(/\/status-stream$/, '');
-  url.searchParams.delete('lastEventId');
-  return url.href;
+/** Puts a status in place.  @returns {SeatStatus|undefined} the one before */
+function put(/** @type {Map<SeatId, SeatStatus>} */ seats, /** @type {SeatId} */ id, /** @type {SeatStatus} */ status) {
+  const previous = seats.get(id);
+  seats.set(id, status);
+  return previous;
 }
 
-/** Full jitter: after a restart everybody comes back, and nobody at the same time. */
-function jitter(failures, { backoffMs, backoffCapMs }) {
-  return Math.random() * Math.min(backoffCapMs, backoffMs * 2 ** Math.max(0, failures - 1));
+/** The ids whose status is not the same in both. */
+function difference(/** @type {Map<SeatId, SeatStatus>} */ before, /** @type {Map<SeatId, SeatStatus>} */ after) {
+  /** @type {SeatId[]} */
+  const ids = [];
+  for (const [id, status] of after) if (before.get(id) !== status) ids.push(id);
+  for (const id of before.keys()) if (!after.has(id)) ids.push(id);
+  return ids;
 }
 
-/**
- * Line - one connection to the server, kept up by all means: EventSource with a watchdog, and the snapshot by
- * polling where event streams do not get through.  Knows nothing of seats or tabs; gives messages to receive().
- */
-class Line {
-  #url; #options; #receive;
-  #lastEventId;
-  /** @type {EventSource|null} */ #source = null;
-  #watchdog = 0; #reopenTimer = 0;
-  #strikes = 0; #heardAt = Date.now(); #quietAfter = 0;
-  #polling = false; #pollTimer = 0; #pollFailures = 0; #pollEtag = ''; #streamTries = 0;
-  #abort = new AbortController();
+// ---- one block ----
 
-  constructor(url, options, lastEventId, receive) {
-    this.#url = url;
-    this.#options = options;
-    this.#lastEventId = lastEventId;
-    this.#receive = receive;
-    // A machine that slept has timers that slept too: look at the wall clock when somebody is back.
-    const signal = this.#abort.signal;
-    globalThis.document?.addEventListener('visibilitychange', () => this.#wake(), { signal });
-    globalThis.addEventListener?.('online', () => this.#reopenSoon(1), { signal });
-    this.#open();
-  }
-
-  get transport() { return this.#polling ? 'poll' : 'sse'; }
-
-  close() {
-    this.#abort.abort();
-    this.#dropSource();
-    this.#stopPolling();
-    clearTimeout(this.#reopenTimer);
-  }
-
-  #open() {
-    this.#dropSource();
-    clearTimeout(this.#reopenTimer);
-    this.#reopenTimer = 0;
-    const url = new URL(this.#url);
-    // EventSource sends Last-Event-ID only when it reconnects by itself; a new one has to say it in the address.
-    if (this.#lastEventId) url.searchParams.set('lastEventId', this.#lastEventId);
-    const source = new EventSource(url.href, { withCredentials: this.#options.credentials });
-    this.#source = source;
-    for (const type of EVENT_TYPES) {
-      source.addEventListener(type, (event) => { if (source === this.#source) this.#heard(type, event); });
-    }
-    source.addEventListener('error', () => { if (source === this.#source) this.#failed(); });
-    this.#expectWithin(this.#options.openMs);
-  }
-
-  #dropSource() {
-    clearTimeout(this.#watchdog);
-    this.#source?.close();
-    this.#source = null;
-  }
-
-  #heard(type, event) {
-    let payload;
-    try {
-      payload = parseJson(event.data);
-    } catch {
-      this.#lastEventId = '';		// whatever that was, only a new init can be trusted now
-      this.#source?.close();
-      return this.#failed();
-    }
-    // The id stands on the last update of a poll; those before it must not count as complete.
-    if (event.lastEventId) this.#lastEventId = event.lastEventId;
-    this.#strikes = 0;
-    this.#streamTries = 0;
-    this.#stopPolling();
-    this.#expectWithin(this.#options.quietMs);
-    this.#receive({ type, data: type === 'busy' ? payload : payload.data, id: this.#lastEventId });
-  }
-
-  #expectWithin(ms) {
-    clearTimeout(this.#watchdog);
-    this.#heardAt = Date.now();
-    this.#quietAfter = ms;
-    this.#watchdog = setTimeout(() => this.#silent(), ms);
-  }
-
-  #silent() {
-    this.#source?.close();
-    this.#failed();
-  }
-
-  #wake() {
-    if (document.visibilityState === 'visible' && this.#source && Date.now() - this.#heardAt > this.#quietAfter) {
-      this.#silent();
-    }
-  }
-
-  /** The stream failed: by an error, by a refusal, or by saying nothing. */
-  #failed() {
-    this.#strikes += 1;
-    const closed = this.#source?.readyState !== EventSource.CONNECTING;
-    if (this.#polling || this.#strikes >= this.#options.strikes) {
-      this.#dropSource();
-      this.#reopenLater();
-      return this.#startPolling();
-    }
-    this.#receive({ type: 'down' });
-    if (closed) {
-      this.#dropSource();
-      this.#reopenSoon(this.#strikes);
-    } else {
-      this.#expectWithin(this.#options.quietMs);	// the browser tries again by itself after `retry:`
-    }
-  }
-
-  #reopenSoon(failures) {
-    clearTimeout(this.#reopenTimer);
-    this.#reopenTimer = setTimeout(() => this.#open(), jitter(failures, this.#options));
-  }
-
-  #reopenLater() {
-    const wait = this.#options.retryStreamMs * Math.min(10, 2 ** this.#streamTries);
-    this.#streamTries += 1;
-    clearTimeout(this.#reopenTimer);
-    this.#reopenTimer = setTimeout(() => this.#open(), wait * (0.5 + Math.random() / 2));
-  }
-
-  #startPolling() {
-    if (this.#polling) return;
-    this.#polling = true;
-    this.#pollFailures = 0;
-    this.#pollEtag = '';
-    this.#poll();
-  }
-
-  #stopPolling() {
-    this.#polling = false;
-    clearTimeout(this.#pollTimer);
-  }
-
-  async #poll() {
-    let wait = this.#options.pollMs * (0.75 + Math.random() / 2);
-    try {
-      await this.#fetchSnapshot();
-      // The server answers again after it did not: the stream will too.
-      if (this.#pollFailures > 0 && this.#polling && !this.#source) this.#reopenSoon(1);
-      this.#pollFailures = 0;
-    } catch (error) {
-      if (!this.#polling) return;
-      this.#pollFailures += 1;
-      wait = Math.max(500, jitter(this.#pollFailures, this.#options), (error.retryAfter || 0) * 1000);
-      this.#receive({ type: 'down', data: { status: error.status } });
-    }
-    if (this.#polling) this.#pollTimer = setTimeout(() => this.#poll(), wait);
-  }
-
-  async #fetchSnapshot() {
-    const headers = this.#pollEtag ? { 'If-None-Match': this.#pollEtag } : {};
-    const response = await fetch(snapshotUrl(this.#url), {
-      headers,
-      credentials: this.#options.credentials ? 'include' : 'same-origin',
-      signal: AbortSignal.timeout(this.#options.openMs),
-    });
-    if (response.status !== 200 && response.status !== 304) {
-      throw Object.assign(new Error(`snapshot: ${response.status}`),
-        { status: response.status, retryAfter: Number(response.headers.get('Retry-After')) });
-    }
-    const text = response.status === 200 ? await response.text() : '';
-    if (!this.#polling) return;			// the stream came back while we waited
-    if (response.status === 304) return this.#receive({ type: 'beat', data: {}, id: this.#lastEventId });
-    this.#pollEtag = response.headers.get('ETag') ?? '';
-    this.#receive({ type: 'init', data: parseJson(text).data, id: this.#lastEventId });
-  }
-}
-
-/**
- * Clock - the database's time, from the asOf of beats.  asOf is the time of the last poll, so it is never ahead:
- * the largest difference to our own monotonic clock is the best one.  A clock that was set back shows as a big step.
- */
-class Clock {
-  /** @type {number|null} */ #offset = null;
-  exact = false;			// from the database, not only from an HTTP header
-
-  learn(/** @type {number} */ time, exact = true) {
-    if (Number.isNaN(time) || (this.exact && !exact)) return;
-    const offset = time - performance.now();
-    const better = this.#offset === null || offset > this.#offset || this.#offset - offset > CLOCK_STEP_MS;
-    if (better || (exact && !this.exact)) this.#offset = offset;
-    this.exact = exact;
-  }
-
-  now() {
-    return this.#offset === null ? Date.now() : performance.now() + this.#offset;
-  }
-}
-
-/**
- * SeatStream - the seats of one block, live.
- *
- * Events (CustomEvent; what follows is in `detail`):
- *   init    {seats: Map}                  every seat; may come again at any time and replaces all before
- *   update  {seatId, status, previous}    one seat
- *   stale   {asOf: Date}                  the server lost its database; the map is as of then
- *   fresh   {asOf: Date}                  it is back and the map is current
- *   beat    {asOf: Date|null}             nothing happened, and that is certain
- *   busy    {status, message}             the server can't take us now; we come back by ourselves
- *   state   {state, previous, status?}    live, stale or offline; status: what polling was refused with
- *   seats   {seats: Map, changed: Set}    the map after one or many of the above, at most once per task
- */
-export class SeatStream extends EventTarget {
-  #url; #options; #name;
-  #self = crypto.getRandomValues(new Uint32Array(2)).join('-');
-  /** @type {Map<SeatId, SeatStatus>} */ #seats = new Map();
-  /** @type {StreamState} */ #state = 'offline';
-  #lastEventId = '';
-  #known = false;			// we had a complete map once
-  #goodAt = NaN;			// performance.now() when the map was last known to be current
-  #clock = new Clock();
+/** The seats of one block, and which of them changed since somebody looked. */
+class BlockModel {
+  /** @type {Map<SeatId, SeatStatus>} */ seats = new Map();
   /** @type {Set<SeatId>} */ #changed = new Set();
-  #seatsTimer = 0;
+  poll = BLOCK_POLL;
+  /** @type {BlockId[]} */ wants = [];
+  known = false;
+  #url;
 
-  /** @type {Line|null} */ #line = null;
-  /** @type {BroadcastChannel|null} */ #channel = null;
-  #leader = '';
-  #introduce = false;			// a new leader owes its followers one complete state
-  #release = () => {};
-  /** @type {AbortController|null} */ #running = null;
-  #silenceTimer = 0;
-  #life = new AbortController();
+  constructor(/** @type {string} */ url) { this.#url = url; }
+
+  most = 0;
+
+  get name() { return this.#url; }
+  get about() { return []; }
+
+  request() { return { url: this.#url, about: [] }; }
+
+  covers() { return true; }
+
+  apply(/** @type {Message} */ { type, data }, /** @type {(name: any, detail: any) => void} */ emit) {
+    if (type === 'update') return this.#update(data, emit);
+    if (type === 'init' || (type === 'poll' && data.full)) return this.#replace(data.seats, emit);
+    for (const { id, status } of data.seats) this.#update({ seatId: id, status }, emit);
+    return undefined;
+  }
+
+  #replace(/** @type {SeatRow[]} */ rows, /** @type {(name: any, detail: any) => void} */ emit) {
+    const next = new Map(rows.map(({ id, status }) => [id, status]));
+    for (const id of difference(this.seats, next)) this.#changed.add(id);
+    this.seats = next;
+    this.known = true;
+    emit('init', { seats: next });
+  }
+
+  #update(/** @type {{seatId: SeatId, status: SeatStatus}} */ { seatId, status }, /** @type {(name: any, detail: any) => void} */ emit) {
+    const previous = put(this.seats, seatId, status);
+    this.#changed.add(seatId);
+    emit('update', { seatId, status, previous });
+  }
+
+  /** What the page is to draw. */
+  take() {
+    const detail = { seats: this.seats, changed: this.#changed };
+    this.#changed = new Set();
+    return detail;
+  }
+
+  whole() { return [...this.seats]; }
+
+  adopt(/** @type {[SeatId, SeatStatus][]} */ rows, /** @type {(name: any, detail: any) => void} */ emit) {
+    this.#replace(rows.map(([id, status]) => ({ id, status })), emit);
+  }
+}
+
+/**
+ * @typedef {object} SeatEvents
+ * @property {{seats: Map<SeatId, SeatStatus>}} init    every seat; may come again at any time and replaces all before
+ * @property {{seatId: SeatId, status: SeatStatus, previous: SeatStatus|undefined}} update   one seat
+ * @property {{seats: Map<SeatId, SeatStatus>, changed: Set<SeatId>}} seats   the map after one or many of the above, at most once per task
+ */
+
+/**
+ * SeatStream - the seats of one block, live.  Events: those of SeatEvents and of LifeEvents (in seatcast-stream.js).
+ * @extends {LiveStream<SeatEvents & LifeEvents>}
+ */
+export class SeatStream extends LiveStream {
+  #model;
 
   /**
-   * @param {string|URL} url  .../api/matches/{matchId}/blocks/{blockId}/seats/status-stream
-   * @param {SeatStreamOptions} [options]
+   * @param {string|URL|{match: number|string, block: BlockId, base?: string|URL}} where  .../blocks/{blockId}/seats/status-stream,
+   *   or the ids, and the address of what stands before `api/` when that is not where this file was loaded from
+   * @param {StreamOptions} [options]
    */
-  constructor(url, options = {}) {
-    super();
-    this.#url = new URL(url, globalThis.location?.href).href;
-    this.#options = { ...DEFAULTS, ...options };
-    this.#name = `seatcast ${this.#url}`;
-    const { signal } = this.#life;
-    // A page that is put to sleep must not keep the connection of those that are awake.
-    globalThis.addEventListener?.('pagehide', () => this.#stop(), { signal });
-    globalThis.addEventListener?.('pageshow', (event) => { if (event.persisted) this.#wakeUp(); }, { signal });
-    globalThis.document?.addEventListener('freeze', () => this.#stop(), { signal });
-    globalThis.document?.addEventListener('resume', () => this.#wakeUp(), { signal });
-    this.#start();
+  constructor(where, options = {}) {
+    const url = typeof where === 'string' || where instanceof URL ? new URL(where, globalThis.location?.href).href
+      : address(`api/matches/${where.match}/blocks/${where.block}/seats/status-stream`, where.base);
+    const model = new BlockModel(url);
+    super(model, options);
+    this.#model = model;
   }
 
   /** The current map.  It is ours: read it, do not change it. */
-  get seats() { return this.#seats; }
-  get state() { return this.#state; }
-  get lastEventId() { return this.#lastEventId; }
+  get seats() { return this.#model.seats; }
+}
 
-  /** How seats come in: by our own 'sse', by our own 'poll', or 'shared' from another tab. */
-  get transport() { return this.#line ? this.#line.transport : 'shared'; }
+// ---- a match ----
 
-  /** Milliseconds since the map was last known to be current: 0 when live, NaN when it never was. */
-  get age() { return this.#state === 'live' ? 0 : performance.now() - this.#goodAt; }
+const MOST_BLOCKS = 16;			// that one stream carries seats of
 
-  /** The database's clock, in milliseconds since 1970; our own as long as no beat has told it. */
-  serverNow() { return this.#clock.now(); }
+/** The counts of all blocks, and the seats of those that somebody watches. */
+class MatchModel {
+  /** @type {Map<BlockId, Counts>} */ blocks = new Map();
+  /** @type {Map<BlockId, Map<SeatId, SeatStatus>>} */ seats = new Map();
+  /** @type {Map<BlockId, Set<SeatId>>} */ #changed = new Map();
+  /** @type {Set<BlockId>} */ #counted = new Set();
+  /** @type {BlockId[]} */ wants;
+  poll = MATCH_POLL;
+  most = MOST_BLOCKS;
+  known = false;
+  #url;
 
-  /** A coarse hint (the Date header of an answer), used only until the database's own time is known. */
-  hintClock(/** @type {number} */ time) { this.#clock.learn(time, false); }
-
-  /** Ends everything; another tab takes over at once.  No event comes after this. */
-  close() {
-    this.#life.abort();
-    this.#stop();
-    clearTimeout(this.#seatsTimer);
-    this.#setState('offline', { silent: true });
+  constructor(/** @type {string} */ url, /** @type {BlockId[]} */ wants) {
+    this.#url = url;
+    this.wants = wants;
   }
 
-  // ---- tabs: who holds the connection ----
+  get name() { return this.#url; }
 
-  #start() {
-    if (this.#running || this.#life.signal.aborted) return;
-    this.#running = new AbortController();
-    if (!this.#canShare()) return this.#lead();
-    const channel = new BroadcastChannel(this.#name);
-    this.#channel = channel;
-    channel.addEventListener('message', (event) => { if (channel === this.#channel) this.#fromTab(event.data); });
-    this.#tell('hello');
-    this.#queueForLead();
+  /** The blocks whose seats we have. */
+  get about() { return [...this.seats.keys()]; }
+
+  request(/** @type {BlockId[]} */ blocks) {
+    const url = new URL(this.#url);
+    // By id, so that viewers of the same blocks are the same view to the server.
+    const sorted = blocks.map(String).sort((a, b) => a.length - b.length || (a < b ? -1 : 1));
+    if (sorted.length) url.searchParams.set('blocks', sorted.join(','));
+    return { url: url.href.replaceAll('%2C', ','), about: blocks };
   }
 
-  /** Back from the browser's cache: what we show is as old as the sleep was long. */
-  #wakeUp() {
-    if (this.#running) return;
-    this.#setState('offline');
-    this.#start();
-  }
+  /** Whether a connection about some blocks is enough for others. */
+  covers(/** @type {BlockId[]} */ about, /** @type {BlockId[]} */ blocks) { return blocks.every((id) => about.includes(id)); }
 
-  #stop() {
-    this.#running?.abort();
-    this.#running = null;
-    this.#resign();
-    clearTimeout(this.#silenceTimer);
-    this.#channel?.close();
-    this.#channel = null;
-    this.#leader = '';
-  }
-
-  /** Locks exist in secure contexts only (https, localhost); without them every tab has its own connection. */
-  #canShare() {
-    return this.#options.share && Boolean(globalThis.navigator?.locks) && typeof BroadcastChannel === 'function';
-  }
-
-  /** Whoever has the lock leads.  The browser gives it to the next in the queue when a tab goes, however it goes. */
-  async #queueForLead({ steal = false } = {}) {
-    const running = this.#running;
-    const options = steal ? { steal } : { signal: running.signal };
-    try {
-      await navigator.locks.request(this.#name, options, () => new Promise((resolve) => {
-        if (running.signal.aborted) return resolve(undefined);
-        this.#release = () => resolve(undefined);
-        this.#lead();
-      }));
-    } catch {
-      // Stolen, because we were silent for too long; or stopped while waiting, and then there is nothing to do.
-      if (running !== this.#running) return;
-      this.#resign();
-      this.#queueForLead();
+  apply(/** @type {Message} */ { type, data, about }, /** @type {(name: any, detail: any) => void} */ emit) {
+    if (type === 'update') return this.#update(data, emit);
+    if (type === 'count') return this.#count(data, emit);
+    if (type === 'init') return this.#replace(data, about ?? [], emit);
+    for (const { blockId, full, seats } of data.parts) {
+      if (full) this.#replaceSeats(blockId, seats);
+      else for (const { id, status } of seats) this.#update({ seatId: id, blockId, status }, emit);
     }
+    this.#replaceCounts(data.blocks);
+    this.known = true;
+    if (data.full) emit('init', { blocks: this.blocks });
+    return undefined;
   }
 
-  #lead() {
-    if (this.#line) return;
-    clearTimeout(this.#silenceTimer);
-    this.#leader = this.#self;
-    this.#introduce = this.#channel !== null;
-    this.#tell('lead');
-    this.#line = new Line(this.#url, this.#options, this.#lastEventId, (message) => this.#fromServer(message));
+  #replace(/** @type {{blocks: (Counts & {id: BlockId})[], seats: SeatRow[]}} */ { blocks, seats }, /** @type {BlockId[]} */ about, /** @type {(name: any, detail: any) => void} */ emit) {
+    /** @type {Map<BlockId, SeatRow[]>} */
+    const rows = new Map(about.map((id) => [id, []]));
+    for (const seat of seats) rows.get(/** @type {BlockId} */ (seat.blockId))?.push(seat);
+    for (const id of this.seats.keys()) if (!rows.has(id)) this.seats.delete(id);
+    for (const [id, of] of rows) this.#replaceSeats(id, of);
+    this.#replaceCounts(blocks);
+    this.known = true;
+    emit('init', { blocks: this.blocks });
   }
 
-  #resign() {
-    this.#line?.close();
-    this.#line = null;
-    this.#release();
-    this.#release = () => {};
+  #replaceSeats(/** @type {BlockId} */ blockId, /** @type {SeatRow[]} */ rows) {
+    const next = new Map(rows.map(({ id, status }) => [id, status]));
+    for (const id of difference(this.seats.get(blockId) ?? new Map(), next)) this.#mark(blockId, id);
+    if (!this.seats.has(blockId) && next.size === 0) this.#changed.set(blockId, new Set());
+    this.seats.set(blockId, next);
   }
 
-  #tell(kind, content = {}) {
-    this.#channel?.postMessage({ kind, from: this.#self, ...content });
+  #replaceCounts(/** @type {(Counts & {id: BlockId})[]} */ rows) {
+    const next = new Map(rows.map(({ id, available, hold, occupied }) => [id, { available, hold, occupied }]));
+    const same = (/** @type {Counts|undefined} */ a, /** @type {Counts} */ b) =>
+      a?.available === b.available && a.hold === b.hold && a.occupied === b.occupied;
+    for (const [id, counts] of next) if (!same(this.blocks.get(id), counts)) this.#counted.add(id);
+    for (const id of this.blocks.keys()) if (!next.has(id)) this.#counted.add(id);
+    this.blocks = next;
   }
 
-  #fromServer(/** @type {Message} */ message) {
-    this.#apply(message);
-    // Followers may have heard a little more or less of the old leader than we did.  Our first complete frame
-    // makes us current, so what we have from there on is right for all.
-    const complete = message.type === 'init' || message.type === 'beat' || (message.type === 'update' && message.id !== '');
-    this.#tell('event', { message });
-    if (!this.#introduce || !complete) return;
-    this.#introduce = false;
-    if (message.type !== 'init') this.#tell('whole', { whole: this.#whole() });	// an init is the whole already
+  #update(/** @type {{seatId: SeatId, blockId: BlockId, status: SeatStatus}} */ { seatId, blockId, status }, /** @type {(name: any, detail: any) => void} */ emit) {
+    const seats = this.seats.get(blockId);
+    if (!seats) return;			// of a block that is watched no more
+    const previous = put(seats, seatId, status);
+    this.#mark(blockId, seatId);
+    emit('update', { seatId, blockId, status, previous });
   }
 
-  #fromTab({ kind, from, to, message, whole }) {
-    if (this.#line) {
-      if (kind === 'hello' || kind === 'ping') this.#tell('whole', { to: from, whole: this.#whole() });
-      return;
-    }
-    if (kind === 'lead') this.#leader = from;
-    if (kind === 'whole' && this.#leader === '') this.#leader = from;
-    // What an old leader said last may arrive after the new one's first words: too late to be true.
-    if (from !== this.#leader) return;
-    this.#watchLeader();
-    // Updates to a map that we do not have yet would make a map with holes: its whole state is on its way.
-    if (kind === 'event' && (this.#known || message.type !== 'update')) this.#apply(message);
-    if (kind === 'whole' && (to === undefined || to === this.#self)) this.#adopt(whole);
+  #count(/** @type {Counts & {blockId: BlockId}} */ { blockId, available, hold, occupied }, /** @type {(name: any, detail: any) => void} */ emit) {
+    const previous = this.blocks.get(blockId);
+    this.blocks.set(blockId, { available, hold, occupied });
+    this.#counted.add(blockId);
+    emit('count', { blockId, available, hold, occupied, previous });
   }
 
-  /** A leader that says nothing may be frozen by its browser.  Ask once; without an answer, take its place. */
-  #watchLeader() {
-    clearTimeout(this.#silenceTimer);
-    this.#silenceTimer = setTimeout(() => {
-      this.#tell('ping');
-      this.#silenceTimer = setTimeout(() => this.#queueForLead({ steal: true }), 3_000 + Math.random() * 3_000);
-    }, this.#options.quietMs * 1.5);
+  #mark(/** @type {BlockId} */ blockId, /** @type {SeatId} */ seatId) {
+    let seats = this.#changed.get(blockId);
+    if (!seats) this.#changed.set(blockId, seats = new Set());
+    seats.add(seatId);
   }
 
-  #whole() {
-    return {
-      seats: [...this.#seats], id: this.#lastEventId, state: this.#state,
-      age: this.#known ? this.age : NaN, now: this.serverNow(), clockIsExact: this.#clock.exact,
-    };
+  take() {
+    const detail = { blocks: this.blocks, counted: this.#counted, seats: this.seats, changed: this.#changed };
+    this.#counted = new Set();
+    this.#changed = new Map();
+    return detail;
   }
 
-  #adopt({ seats, id, state, age, now, clockIsExact }) {
-    if (Number.isNaN(age)) return;		// the leader knows nothing yet either
-    this.#lastEventId = id;
-    this.#clock.learn(now, clockIsExact);
-    this.#replaceSeats(seats);
-    this.#goodAt = performance.now() - age;
-    this.#setState(state);
+  whole() {
+    return { blocks: [...this.blocks].map(([id, counts]) => ({ id, ...counts })), seats: [...this.seats].map(([id, seats]) => [id, [...seats]]) };
   }
 
-  // ---- seats: what a message means ----
+  adopt(/** @type {{blocks: (Counts & {id: BlockId})[], seats: [BlockId, [SeatId, SeatStatus][]][]}} */ { blocks, seats }, /** @type {(name: any, detail: any) => void} */ emit) {
+    const rows = seats.flatMap(([blockId, of]) => of.map(([id, status]) => ({ id, blockId, status })));
+    this.#replace({ blocks, seats: rows }, seats.map(([id]) => id), emit);
+  }
+}
 
-  #apply(/** @type {Message} */ { type, data, id }) {
-    if (id && (this.#known || type === 'init')) this.#lastEventId = id;
-    const asOf = data?.asOf ? new Date(data.asOf) : null;
-    switch (type) {
-      case 'init':
-        this.#replaceSeats(data.seats.map((seat) => [seat.id, seat.status]));
-        this.#setState('live');
-        break;
-      case 'update':
-        this.#updateSeat(data.seatId, data.status);
-        if (this.#state === 'offline') this.#setState('live');	// stale stays stale until `fresh`
-        break;
-      case 'fresh':
-      case 'beat':
-        // While the database is away beats go on, with an old asOf: they tell nothing about now.
-        if (type === 'beat' && this.#state === 'stale') break;
-        if (asOf) this.#clock.learn(asOf.getTime());
-        if (this.#known) this.#setState('live');
-        this.#emit(type, { asOf });
-        break;
-      case 'stale':
-        this.#goodAt = performance.now() - Math.max(0, this.serverNow() - asOf.getTime());
-        this.#setState('stale');
-        this.#emit('stale', { asOf });
-        break;
-      case 'busy':
-        this.#setState('offline', data);
-        this.#emit('busy', data);
-        break;
-      case 'down':
-        this.#setState('offline', data);
-        break;
-      default:
-    }
-    if (this.#state === 'live') this.#goodAt = performance.now();
+/**
+ * @typedef {object} MatchEvents
+ * @property {{blocks: Map<BlockId, Counts>}} init  everything; may come again at any time and replaces all before
+ * @property {{seatId: SeatId, blockId: BlockId, status: SeatStatus, previous: SeatStatus|undefined}} update   one seat of a watched block
+ * @property {Counts & {blockId: BlockId, previous: Counts|undefined}} count  what is left of one block
+ * @property {{blocks: Map<BlockId, Counts>, counted: Set<BlockId>, seats: Map<BlockId, Map<SeatId, SeatStatus>>, changed: Map<BlockId, Set<SeatId>>}} seats
+ *   all of it after one or many of the above, at most once per task; counted and changed: what is new
+ */
+
+/**
+ * MatchStream - a whole stadium over one connection: how many seats each block has left, and the seats of those blocks
+ * (up to 16) that are watched.  Events: those of MatchEvents and of LifeEvents (in seatcast-stream.js).
+ * @extends {LiveStream<MatchEvents & LifeEvents>}
+ */
+export class MatchStream extends LiveStream {
+  #model;
+
+  /**
+   * @param {string|URL|{match: number|string, blocks?: BlockId[], base?: string|URL}} where  .../matches/{matchId}/status-stream, its
+   *   ?blocks= being what is watched first; or the ids, and what stands before `api/`
+   * @param {StreamOptions} [options]
+   */
+  constructor(where, options = {}) {
+    const plain = typeof where === 'string' || where instanceof URL;
+    const url = new URL(plain ? new URL(where, globalThis.location?.href) : address(`api/matches/${where.match}/status-stream`, where.base));
+    const named = (url.searchParams.get('blocks') ?? '').split(',').filter(Boolean);
+    url.searchParams.delete('blocks');
+    const model = new MatchModel(url.href, oneForm(plain ? named : where.blocks ?? []));
+    super(model, options);
+    this.#model = model;
   }
 
-  #replaceSeats(/** @type {[SeatId, SeatStatus][]} */ entries) {
-    const next = new Map(entries);
-    for (const [seatId, status] of next) if (this.#seats.get(seatId) !== status) this.#changed.add(seatId);
-    for (const seatId of this.#seats.keys()) if (!next.has(seatId)) this.#changed.add(seatId);
-    this.#seats = next;
-    this.#known = true;
-    this.#goodAt = performance.now();
-    this.#emit('init', { seats: next });
-    this.#emitSeatsSoon();
-  }
+  /** What is left of each block that has seats.  It is ours: read it, do not change it. */
+  get blocks() { return this.#model.blocks; }
 
-  #updateSeat(seatId, status) {
-    const previous = this.#seats.get(seatId);
-    this.#seats.set(seatId, status);
-    this.#changed.add(seatId);
-    this.#emit('update', { seatId, status, previous });
-    this.#emitSeatsSoon();
-  }
+  /** The blocks that this tab watches. */
+  get watched() { return this.#model.wants; }
 
-  /** A poll brings its updates as one bunch of tasks; the page wants to draw once. */
-  #emitSeatsSoon() {
-    this.#seatsTimer ||= setTimeout(() => {
-      this.#seatsTimer = 0;
-      const changed = this.#changed;
-      this.#changed = new Set();
-      this.#emit('seats', { seats: this.#seats, changed });
-    }, 0);
-  }
+  /** The seats of a watched block; undefined until they are here. */
+  seatsOf(/** @type {BlockId} */ blockId) { return this.#model.seats.get(oneForm([blockId])[0]); }
 
-  #setState(/** @type {StreamState} */ state, { status = undefined, silent = false } = {}) {
-    const previous = this.#state;
-    if (state === previous) return;
-    this.#state = state;
-    if (!silent) this.#emit('state', { state, previous, status });
+  /** Watch these blocks and no others.  What is known of those that stay is kept, and nothing goes offline. */
+  watch(/** @type {Iterable<BlockId>} */ blockIds) {
+    this.#model.wants = oneForm(blockIds);
+    this.want();
   }
+}
 
-  #emit(type, detail) {
-    this.dispatchEvent(new CustomEvent(type, { detail }));
-  }
+/** An id as a number where that is exact, as in the stream's JSON. */
+function oneForm(/** @type {Iterable<BlockId>} */ ids) {
+  const all = [...new Set([...ids].map((id) => (Number.isSafeInteger(Number(id)) ? Number(id) : String(id))))];
+  if (all.length > MOST_BLOCKS) throw new RangeError(`a stream carries at most ${MOST_BLOCKS} blocks`);
+  return all;
 }

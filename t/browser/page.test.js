@@ -331,7 +331,7 @@ describe('page', { skip, concurrency: 1 }, () => {
         await badge(page, 'stale', 10_000);
         assert.match(await page.locator('#badge-text').textContent(), /^\d+ s old$/);
         await seat(page, 101).click({ force: true });	// the grid says aria-disabled
-        await page.locator('.toast').waitFor();
+        await page.locator('.toast').first().waitFor();
         assert.equal(await seat(page, 101).getAttribute('data-look'), 'AVAILABLE');
         await picture(page, 'stale');
       } finally {
