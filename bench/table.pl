@@ -1,0 +1,258 @@
+#!/usr/bin/env perl
+# What it costs to bring a changed seat to a viewer, beside the least that it can cost and beside others that do the like:
+# the table of doc/performance.md.
+#
+#	perl bench/table.pl			all of it: some 20 minutes on two cores
+#	perl bench/table.pl --short		one round of a few rows: a minute; fails when a ratio is twice that of the document
+#	perl bench/table.pl --rounds 3 --seconds 10 --rows many,one --servers fcgi,seatcast
+#
+# Rows	many, more: 1,000 and 5,000 viewers of 10 blocks, 100 changed seats a second; one: 2,000 viewers of a block, 200 seats
+#	a second; wide: 60 blocks with 10 viewers each, 100 seats a second; arrive: 2,000 at once; idle: 5,000, nothing changes
+# Servers	tcp: bench/floor speaks HTTP itself; fcgi: bench/floor behind lighttpd; nchan, node: where they are installed;
+#	seatcast: behind lighttpd, with its sample; direct: seatcast alone, viewers speak FastCGI
+#
+# Figures are microseconds of processor time (the kernel's schedstat of the processes in question, viewers not counted)
+# for each event that reached a viewer: the application's, the web server's, the database's (its writer included), and
+# all of it as a ratio to the FastCGI floor of the same round.  Median of the rounds, and from the least to the most.
+# A result counts only if no viewer was closed and all viewers of a block had the same events in the same order.
+
+use v5.32;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/../t/lib";
+use Getopt::Long;
+use Time::HiRes qw(time sleep);
+use Deploy;
+use Scenario;
+
+my ($short, $rounds, $seconds, $rows, $servers, $verbose);
+GetOptions(short => \$short, 'rounds=i' => \$rounds, 'seconds=i' => \$seconds, 'rows=s' => \$rows, 'servers=s' => \$servers, verbose => \$verbose)
+    or die "see the first lines of $0\n";
+$rounds //= $short ? 1 : 3;
+$seconds //= $short ? 5 : 10;
+Test::More->builder->no_ending(1);
+$| = 1;
+
+my %row = (		# viewers, blocks, changed seats a second
+	many => [1000, 10, 100], more => [5000, 10, 100], one => [2000, 1, 200], wide => [600, 60, 100],
+	arrive => [2000, 10, 0], idle => [5000, 10, 0],
+);
+my @rows = split /,/, $rows // ($short ? 'one' : 'many,more,one,wide,arrive,idle');
+my @servers = split /,/, $servers // ($short ? 'fcgi,seatcast' : 'tcp,fcgi,nchan,node,seatcast');
+my $build = Stage->new->{build};
+my $FIRST = 101;
+my $PATH = '/api/matches/1/blocks/%d/seats/status-stream';
+
+# ---- processes ----
+
+sub cpu { my $t = 0; for (map { glob "/proc/$_/task/*/schedstat" } @_) { $t += (split ' ', Stage::slurp($_))[0] // 0 } return $t / 1000 }
+sub family { my ($stage, @names) = @_; return map { ($stage->pid($_), $stage->members($_)) } grep { $stage->pid($_) } @names }
+
+# bench/viewers as a conversation.
+sub viewers {
+	my ($how, $where, $count, $blocks) = @_;
+	my ($in, $out);
+	require IPC::Open2;
+	my $pid = IPC::Open2::open2($out, $in, "$build/bench/viewers", $how, $where, $count, "$FIRST:$blocks", $PATH);
+	$in->autoflush(1);
+	return { pid => $pid, in => $in, out => $out };
+}
+sub say_to { my ($v, $word) = @_; print {$v->{in}} "$word\n"; my $line = readline($v->{out}) // die "viewers ended\n"; return split ' ', $line }
+sub end_of { my ($v) = @_; close $v->{in}; waitpid $v->{pid}, 0; return }
+
+# ---- the servers: each is started for a row, and says where viewers go and which processes are its parts ----
+
+sub start_tcp {
+	my ($row) = @_;
+	my $stage = Stage->new;
+	my $port = $stage->free_port;
+	floor($stage, 'http', $port, $row);
+	return { stage => $stage, how => 'http', where => $port, app => ['floor'], publishes => 1 };
+}
+
+sub start_fcgi {
+	my ($row) = @_;
+	my $stage = Stage->new;
+	floor($stage, 'fcgi', "$stage->{dir}/fcgi.sock", $row);
+	$stage->start_lighttpd;
+	return { stage => $stage, how => 'http', where => $stage->{port}, app => ['floor'], web => ['lighttpd'], publishes => 1 };
+}
+
+sub floor {
+	my ($stage, $kind, $where, $row) = @_;
+	my (undef, $blocks, $changes) = @$row;
+	pipe my $r, my $w or die "pipe: $!";
+	$stage->{floor_stdin} = $w;
+	$stage->spawn('floor', ["$build/bench/floor", $kind, $where, $blocks, int($changes / $blocks + 0.5) || ($changes ? 1 : 0), 1000], stdin => "/proc/$$/fd/" . fileno $r);
+	close $r if $stage->wait_until(sub { $kind eq 'fcgi' ? -S $where : IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $where) });
+	return;
+}
+
+# nginx with nchan: ten viewers' worth of channels, and a publisher here that posts each block's frame once a second.
+sub start_nchan {
+	my ($row) = @_;
+	my $module = (grep { -e } glob '/usr/{lib,share}/nginx/modules/ngx_nchan_module.so')[0] // return;
+	my $stage = Stage->new;
+	my $port = $stage->free_port;
+	my ($most) = Stage::slurp('/proc/self/limits') =~ /^Max open files\s+\d+\s+(\d+)/m;
+	Deploy::put($stage, 'nginx.conf', <<~CONF);
+		load_module $module;
+		daemon off; worker_processes 1; worker_rlimit_nofile $most; pid $stage->{dir}/nginx.pid; error_log $stage->{dir}/log/error.log;
+		events { worker_connections @{[int($most / 2)]}; }
+		http { access_log off; nchan_message_buffer_length 2;
+		@{[map { "${_}_temp_path $stage->{dir}/nginx-$_;\n" } qw(client_body proxy fastcgi uwsgi scgi)]}
+		server { listen 127.0.0.1:$port backlog=4096;
+			location ~ ^/pub/(\\d+)\$ { nchan_publisher; nchan_channel_id \$1; }
+			location ~ /blocks/(\\d+)/ { nchan_subscriber eventsource; nchan_channel_id \$1; } } }
+		CONF
+	$stage->spawn('nginx', [have('nginx') // '/usr/sbin/nginx', '-p', $stage->{dir}, '-c', "$stage->{dir}/nginx.conf"]);
+	$stage->wait_until(sub { IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port) || $stage->ended('nginx') });
+	return if $stage->ended('nginx');
+	return { stage => $stage, how => 'http', where => $port, app => ['nginx'], bare => 1, publish => publisher($port, $row) };
+}
+
+# Each call posts what is due: a block's frame once a second, as one message of as many data lines.
+sub publisher {
+	my ($port, $row) = @_;
+	my (undef, $blocks, $changes) = @$row;
+	return undef if !$changes;
+	my $per = int($changes / $blocks + 0.5) || 1;
+	my $sock = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port) or die "nchan: $!\n";
+	my ($began, $turn) = (time, 0);
+	return sub {
+		while (time >= $began + $turn / $blocks) {
+			my $block = $FIRST + $turn % $blocks;
+			for (1 .. $per) {
+				my $m = sprintf '{"status":200,"data":{"seatId":%d,"status":"HOLD"}}', $turn * 10 + $_;
+				print $sock "POST /pub/$block HTTP/1.1\r\nHost: x\r\nContent-Length: " . length($m) . "\r\n\r\n$m";
+			}
+			$turn++;
+		}
+		$sock->blocking(0);
+		1 while sysread $sock, my $answer, 65536;
+		$sock->blocking(1);
+	};
+}
+
+# A small server of the kind that people write in Node: an array of responses for each block.
+sub start_node {
+	my ($row) = @_;
+	have('node') or return;
+	my $stage = Stage->new;
+	my $port = $stage->free_port;
+	my (undef, $blocks, $changes) = @$row;
+	$stage->spawn('node', [have('node'), "$FindBin::Bin/node-server.js", $port, $blocks, int($changes / $blocks + 0.5) || ($changes ? 1 : 0)]);
+	$stage->wait_until(sub { IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port) || $stage->ended('node') });
+	return { stage => $stage, how => 'http', where => $port, app => ['node'], publishes => 1 };
+}
+
+sub start_seatcast {
+	my ($row, $direct) = @_;
+	my ($count, $blocks, $changes) = @$row;
+	my $s = Scenario->new(demo => 1, lighttpd => $direct ? 0 : 1, poll_interval => '1s', workers => 2, max_streams => 19000, max_groups => 100,
+		heartbeat => '15s', pg => { log_statement => 'none' });
+	my $stage = $s->{stage};
+	my @seats = map { $_->[0] } $s->sql("SELECT id FROM seats WHERE block_id < $FIRST + $blocks ORDER BY id");
+	my ($began, $done) = (time, 0);
+	return { scenario => $s, stage => $stage, how => $direct ? 'fcgi' : 'http', where => $direct ? $stage->{listen} : $stage->{port},
+		app => ['seatcast'], $direct ? () : (web => ['lighttpd']), db => ['postgresql'],
+		publish => !$changes ? undef : sub {
+			my $due = int((time - $began) * 10) * $changes / 10;
+			return if $due <= $done;
+			my %ids = map { $seats[rand @seats] => 1 } 1 .. $due - $done;
+			$done = $due;
+			$s->sql(sprintf q(INSERT INTO allocations (match_id, seat_id, user_id, status) SELECT 1, id, 7, 'HOLD' FROM unnest('{%s}'::bigint[]) AS t (id)
+				ON CONFLICT (match_id, seat_id) DO UPDATE SET status = CASE allocations.status WHEN 'HOLD' THEN 'OCCUPIED' WHEN 'OCCUPIED' THEN 'AVAILABLE' ELSE 'HOLD' END),
+				join ',', sort { $a <=> $b } keys %ids);
+		} };
+}
+
+my %start = (tcp => \&start_tcp, fcgi => \&start_fcgi, nchan => \&start_nchan, node => \&start_node, seatcast => \&start_seatcast,
+	direct => sub { start_seatcast($_[0], 1) });
+
+# ---- one measurement ----
+
+sub measure {
+	my ($name, $server) = @_;
+	my ($count, $blocks, $changes) = @{$row{$name}};
+	my $t = $start{$server}->($row{$name}) // return;
+	my $stage = $t->{stage};
+	my @parts = grep { $t->{$_} } qw(app web db);
+	my $used = sub { return { map { $_ => cpu(family($stage, @{$t->{$_}})) } @parts } };
+	my $before = $used->();
+	my $v = viewers($t->{how}, $t->{where}, $count, $blocks);
+	my (undef, $ms, $lost) = say_to($v, $t->{bare} ? 'bare' : 'open');
+	my $after = $used->();
+	my %r = (lost => $lost, ms => $ms, odd => 0);
+	if ($name eq 'arrive') {
+		$r{$_} = ($after->{$_} - $before->{$_}) / $count for @parts;
+	} else {
+		my $settle = time + 1.5;
+		while (time < $settle) { $t->{publish}->() if $t->{publish}; sleep 0.02 }
+		say_to($v, 'mark');
+		my ($began, $wait) = ($used->(), time + ($name eq 'idle' ? 3 : 1) * $seconds);
+		my $t0 = time;
+		while (time < $wait) { $t->{publish}->() if $t->{publish}; sleep 0.02 }
+		my ($ended, $t1) = ($used->(), time);
+		sleep 1.3;			# what was sent last arrives
+		my (undef, $events, $bytes, $odd, $gone, $p50, $p99) = say_to($v, 'report');
+		@r{qw(events bytes odd lost p50 p99)} = ($events, $bytes, $odd, $gone, $p50, $p99);
+		my $per = $name eq 'idle' ? $count * ($t1 - $t0) : $events || 1;
+		$r{$_} = ($ended->{$_} - $began->{$_}) / $per for @parts;
+	}
+	say_to($v, 'close');
+	end_of($v);
+	$r{all} = 0;
+	$r{all} += $r{$_} for @parts;
+	delete $stage->{floor_stdin};
+	$_->stop for ();
+	$t->{scenario} ? $stage->strike : do { $stage->stop($_, 'KILL') for keys %{$stage->{proc}}; $stage->strike };
+	return \%r;
+}
+
+sub median { my @s = sort { $a <=> $b } @_; return $s[$#s / 2] }
+sub spread { my @s = sort { $a <=> $b } @_; return @s == 1 ? sprintf '%.3g', $s[0] : sprintf '%.3g (%.3g to %.3g)', median(@s), @s[0, -1] }
+
+printf "%s, %d cores, load %s; %d rounds of %d s\n\n", scalar localtime, scalar(() = Stage::slurp('/proc/cpuinfo') =~ /^processor/mg),
+    (split ' ', Stage::slurp('/proc/loadavg'))[0], $rounds, $seconds;
+my ($bad, %ratio) = (0);
+for my $name (@rows) {
+	my (%seen, %floor);
+	for my $round (1 .. $rounds) {
+		for my $server (@servers) {
+			my $r = measure($name, $server) // next;
+			if ($r->{lost} || $r->{odd}) {
+				$bad++;
+				print "! $name, $server: $r->{lost} viewers closed, $r->{odd} with other events than the rest of their block\n";
+			}
+			$floor{$round} = $r->{all} if $server eq 'fcgi';
+			push @{$seen{$server}{$_}}, $r->{$_} for grep { defined $r->{$_} } qw(app web db all ms p50 p99);
+			push @{$seen{$server}{ratio}}, $r->{all} / $floor{$round} if $floor{$round};
+		}
+	}
+	my ($count, $blocks, $changes) = @{$row{$name}};
+	my $unit = $name eq 'arrive' ? 'us a stream' : $name eq 'idle' ? 'us per viewer and second' : 'us an event';
+	print "### $name: $count viewers, $blocks blocks, $changes changed seats a second ($unit)\n\n";
+	print "| server | application | web server | database | all | ratio to the FastCGI floor | ", $name eq 'arrive' ? 'ms to the last init' : 'last viewer later than first, p50 / p99 ms', " |\n|---|---|---|---|---|---|---|\n";
+	for my $server (grep { $seen{$_} } @servers) {
+		my $s = $seen{$server};
+		printf "| %s | %s | %s | %s | %s | %s | %s |\n", $server, (map { $s->{$_} ? spread(@{$s->{$_}}) : '' } qw(app web db all ratio)),
+		    $name eq 'arrive' ? spread(@{$s->{ms}}) : sprintf '%.1f / %.1f', map { median(@$_) / 1000 } @$s{qw(p50 p99)};
+		$ratio{"$name $server"} = median(@{$s->{ratio}}) if $s->{ratio};
+	}
+	print "\n";
+}
+
+# What the document says, between <!-- ratios --> and the next empty line: "one seatcast 1.2".
+if ($short) {
+	my ($text) = Stage::slurp("$FindBin::Bin/../doc/performance.md") =~ /<!-- ratios\n(.*?)-->/s;
+	my %said = ($text // '') =~ /^(\w+ \w+) ([\d.]+)$/mg;
+	for my $what (sort keys %ratio) {
+		next if !$said{$what};
+		my $good = $ratio{$what} <= 2 * $said{$what};
+		printf "%s %s: %.2f times the floor; the document says %.2f\n", $good ? 'ok' : 'NOT OK', $what, $ratio{$what}, $said{$what};
+		$bad++ if !$good;
+	}
+}
+print "NOT OK: see the lines above\n" if $bad;
+exit($bad ? 1 : 0);
