@@ -1,8 +1,14 @@
 /*
- * main - options, what the system allows, the listening socket; then the master.
+ * main - options, what the system allows, the sockets; then the process that was
+ * asked for: the master, a worker that joins one, or --check.
+ *
+ * Descriptors 0 to 2 exist before anything is opened.  Wrong options end here
+ * with one line on standard error and status 2.  Runs once, and blocks for the
+ * name of a host in --listen.  The sockets are the master's from here.
  */
 #include <sys/resource.h>
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -10,6 +16,7 @@
 #include "base/fd.h"
 #include "base/listener.h"
 #include "base/log.h"
+#include "base/must.h"
 #include "base/opts.h"
 #include "base/title.h"
 #include "checkup.h"
@@ -47,13 +54,58 @@ fit_descriptors(struct opts *o)
 	}
 }
 
+/* Those that nobody here waits for, and whose default is the end of the process. */
+static void
+ignore_signals(void)
+{
+	static const int useless[] = { SIGHUP, SIGPIPE, SIGUSR2, SIGALRM };
+	size_t		 i;
+
+	for (i = 0; i < nitems(useless); i++)
+		signal(useless[i], SIG_IGN);
+}
+
+/* Options that contradict each other.  0, or the exit status. */
+static int
+check_together(const struct opts *o)
+{
+	if (o->join != NULL && (o->listen != NULL || o->control != NULL))
+		return (usage_error("--join", "a worker that joins has neither --listen nor --control"));
+	if (o->start && o->join == NULL)
+		return (usage_error("--start", "goes with --join"));
+	return (0);
+}
+
+/* Where requests come, and where workers join; -1: nowhere.  0, or the exit status. */
+static int
+open_sockets(const struct opts *o, int *listen_r, int *control_r)
+{
+	char	error[512];
+	mode_t	mode = (mode_t)o->listen_mode;
+
+	*control_r = -1;
+	if (o->listen != NULL)
+		*listen_r = listener_open(o->listen, mode, error, sizeof(error));
+	else
+		*listen_r = listener_inherited(error, sizeof(error));
+	if (*listen_r == -1 && (o->control == NULL || o->listen != NULL))
+		return (usage_error(o->listen != NULL ? "--listen" : "", error));
+	if (o->control != NULL && (*control_r = listener_open_control(o->control, mode, error, sizeof(error))) == -1) {
+		listener_close(listen_r, o->listen);
+		return (usage_error("--control", error));
+	}
+	return (0);
+}
+
 int
 main(int argc, char **argv)
 {
 	struct opts	opts;
 	char		error[512];
-	int		listen_fd = 0, control_fd = -1;
+	int		listen_fd, control_fd, status;
 
+	if (fd_fill_standard() == -1)
+		return (1);
 	title_init(argc, argv);
 	switch (opts_parse(&opts, argc, argv, error, sizeof(error))) {
 	case OPTS_HELP:
@@ -67,6 +119,7 @@ main(int argc, char **argv)
 	case OPTS_RUN:
 		break;
 	}
+	title_set("%s", opts.check ? "check" : "starting");	/* the command line may hold a password */
 	if (opts.database != NULL && !db_conninfo_ok(opts.database))
 		return (usage_error("--database", "nothing that libpq can read (not shown, as there may be a password in it): write "
 		    "\"host=... dbname=... user=...\", with '' around a value that has spaces, or a URI in which @ is %40 and / is %2F"));
@@ -74,21 +127,9 @@ main(int argc, char **argv)
 	log_open(opts.log_level, opts.log_target == OPTS_SYSLOG);
 	if (opts.check)
 		return (check_main(&opts));
-	if (opts.join != NULL && (opts.listen != NULL || opts.control != NULL))
-		return (usage_error("--join", "a worker that joins has neither --listen nor --control"));
-	if (opts.start && opts.join == NULL)
-		return (usage_error("--start", "goes with --join"));
-	if (opts.listen != NULL)
-		listen_fd = listener_open(opts.listen, (mode_t)opts.listen_mode, error, sizeof(error));
-	else if (listener_inherited(error, sizeof(error)) == -1)
-		listen_fd = -1;
-	if (listen_fd == -1 && (opts.control == NULL || opts.listen != NULL))
-		return (usage_error(opts.listen != NULL ? "--listen" : "", error));
-	if (opts.control != NULL && (control_fd = listener_open_control(opts.control,
-	    (mode_t)opts.listen_mode, error, sizeof(error))) == -1) {
-		listener_close(&listen_fd, opts.listen);
-		return (usage_error("--control", error));
-	}
+	ignore_signals();
+	if ((status = check_together(&opts)) != 0 || (status = open_sockets(&opts, &listen_fd, &control_fd)) != 0)
+		return (status);
 	fit_descriptors(&opts);
 	if (opts.join == NULL)
 		check_at_start(&opts);

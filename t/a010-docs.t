@@ -48,7 +48,7 @@ is(join(' ', grep { !$exported{$_} && !$made{s/\Aseatcast_//r} } sort $manual =~
 my @unsaid;
 for my $file (glob "$src/src/{,*/}*.c") {
 	my $text = slurp($file);
-	while ($text =~ /\b(?:log_warnx?|fatalx?)\(((?:\s*"(?:[^"\\]|\\.)*")+)/g) {
+	while ($text =~ /\b(?:log_warnx?\(|fatalx?\(|log_warnx_seldom\(&[^,]+,)((?:\s*"(?:[^"\\]|\\.)*")+)/g) {
 		my $format = join '', $1 =~ /"((?:[^"\\]|\\.)*)"/g;
 		my ($piece) = sort { length $b <=> length $a } split /%[-0-9.*lz]*[a-zA-Z]/, $format;
 		$piece =~ s/\A[\s:(]+|[\s:(]+\z//g;

@@ -43,3 +43,16 @@ fd_cloexec(int fd)
 		return (-1);
 	return (fcntl(fd, F_SETFD, flags | FD_CLOEXEC) == -1 ? -1 : 0);
 }
+
+int
+fd_fill_standard(void)
+{
+	int	 fd;
+
+	do {
+		if ((fd = open("/dev/null", O_RDWR)) == -1)
+			return (-1);
+	} while (fd <= 2);
+	(void)close(fd);
+	return (0);
+}

@@ -14,4 +14,11 @@ int	fd_take(int *fd);		/* returns *fd and sets it to -1 */
 int	fd_nonblock(int fd);		/* -1: errno */
 int	fd_cloexec(int fd);		/* -1: errno */
 
+/*
+ * Before anything is opened: /dev/null for what is missing of descriptors 0 to 2,
+ * so that none of ours ever becomes standard error (FastCGI 1.0, 2.2: a web
+ * server starts us with 1 and 2 closed).  -1: errno.
+ */
+int	fd_fill_standard(void);
+
 #endif

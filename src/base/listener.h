@@ -22,7 +22,7 @@ int	listener_open(const char *address, mode_t mode, char *error_r, size_t size);
 /* A unix SOCK_SEQPACKET socket at path, for workers that join.  As listener_open. */
 int	listener_open_control(const char *path, mode_t mode, char *error_r, size_t size);
 
-/* Is descriptor 0 a listening socket?  Makes it non-blocking.  0; -1: error_r says what to do. */
+/* Descriptor 0, made non-blocking.  0; -1: it is no listening socket, error_r says what to do. */
 int	listener_inherited(char *error_r, size_t size);
 
 /* Close; remove the socket's file if address is a unix socket's, and the file still ours. */

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/evloop.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/mono.h"
@@ -22,13 +23,13 @@
 #include "base/title.h"
 #include "loop/fanout.h"
 #include "loop/poller.h"
+#include "shared/alive.h"
 #include "shared/board.h"
 #include "shared/chan.h"
 #include "shared/db.h"
 #include "shared/inherit.h"
 
 #define SNAPSHOT_WATCH_POLLS	3	/* polls after the last snapshot request: its client is likely to ask again */
-#define ALIVE_S			1.0
 #define MASTER_QUEUE		1024	/* messages the master may be behind: all viewers may go at once */
 #define TRIM_TURNS		10	/* of alive: how often memory is given back */
 
@@ -45,7 +46,7 @@ struct loop {
 	struct chan_gone	 gone;		/* not told yet */
 	ev_prepare		 tell_gone;	/* at the end of a turn */
 	ev_timer		 linger;
-	ev_timer		 alive;
+	struct alive		 alive;
 	unsigned		 turns;		/* of alive */
 	ev_signal		 quit;
 };
@@ -229,13 +230,10 @@ trim_malloc(void)
 }
 
 static void
-on_alive(struct ev_loop *ev, ev_timer *w, int revents)
+on_alive(void *arg)
 {
-	struct loop *lp = w->data;
+	struct loop *lp = arg;
 
-	(void)ev;
-	(void)revents;
-	board_set(lp->in->slot, BOARD_alive_mono, mono_ms());
 	if (++lp->turns % TRIM_TURNS == 0)
 		trim_malloc();
 }
@@ -270,8 +268,7 @@ loop_main(const struct inherit *in)
 	log_process("loop %lld/%lld", (long long)in->key.match_id, (long long)in->key.block_id);
 	title_set("loop %lld/%lld", (long long)in->key.match_id, (long long)in->key.block_id);
 	tune_malloc();
-	if ((lp->ev = ev_loop_new(EVFLAG_AUTO)) == NULL)
-		fatalx("no event loop");
+	lp->ev = evloop_new();
 	chan_init(&lp->master, lp->ev, in->channel_fd, CHAN_LOOP, CHAN_MASTER, MASTER_QUEUE,
 	    on_message, on_master_gone, lp);
 	if ((lp->db = db_new(lp->ev, in->opts->database, in->slot)) == NULL ||
@@ -280,13 +277,11 @@ loop_main(const struct inherit *in)
 	    (lp->fanout = fanout_new(lp->ev, in->opts, in->slot, lp->poller, new_epoch(), on_idle, on_gone, lp)) == NULL)
 		fatal("start");
 	ev_timer_init(&lp->linger, on_linger, 0., 0.);
-	ev_timer_init(&lp->alive, on_alive, 0., ALIVE_S);
-	ev_signal_init(&lp->quit, on_quit, SIGTERM);
 	ev_prepare_init(&lp->tell_gone, on_turn_end);
-	lp->linger.data = lp->alive.data = lp->quit.data = lp->tell_gone.data = lp;
+	lp->linger.data = lp->tell_gone.data = lp;
 	ev_prepare_start(lp->ev, &lp->tell_gone);
-	ev_timer_start(lp->ev, &lp->alive);
-	ev_signal_start(lp->ev, &lp->quit);
+	alive_start(&lp->alive, lp->ev, in->slot, on_alive, lp);
+	evloop_watch_signal(lp->ev, &lp->quit, SIGTERM, on_quit, lp);
 	lp->polls_left = SNAPSHOT_WATCH_POLLS;
 	poller_resume(lp->poller);
 	on_idle(lp);			/* until the first viewer comes */
@@ -302,7 +297,7 @@ loop_main(const struct inherit *in)
 	chan_fini(&lp->master);
 	ev_prepare_stop(lp->ev, &lp->tell_gone);
 	ev_timer_stop(lp->ev, &lp->linger);
-	ev_timer_stop(lp->ev, &lp->alive);
+	alive_stop(&lp->alive, lp->ev);
 	ev_signal_stop(lp->ev, &lp->quit);
 	ev_loop_destroy(lp->ev);
 	return (0);

@@ -289,6 +289,10 @@ viewer_on_io(struct ev_loop *ev, ev_io *w, int revents)
 	ssize_t		 n;
 
 	(void)ev;
+	if (revents & EV_ERROR) {	/* not to be watched any more: no memory for it */
+		viewer_end(v);
+		return;
+	}
 	if (revents & EV_READ) {
 		/* 0 is the web server's close; ABORT_REQUEST means the same; other stray records are ignored */
 		n = recv(v->fd, stray, sizeof(stray), MSG_DONTWAIT);

@@ -68,6 +68,7 @@ leave_master(struct master *m, struct inherit *in)
 	if (dup2(null, 0) == -1 || dup2(channel, 3) == -1 || (listener != -1 && dup2(listener, 4) == -1))
 		fatal("descriptors");
 	closefrom(listener != -1 ? 5 : 4);
+	log_forked();
 	(void)fd_cloexec(3);
 	in->channel_fd = 3;
 	if (listener != -1) {

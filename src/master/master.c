@@ -23,6 +23,7 @@
 
 #include <utlist.h>
 
+#include "base/evloop.h"
 #include "base/fd.h"
 #include "base/listener.h"
 #include "base/log.h"
@@ -259,6 +260,7 @@ on_tick(struct ev_loop *ev, ev_timer *w, int revents)
 	(void)ev;
 	(void)revents;
 	board_set(m->slot, BOARD_alive_mono, now);
+	board_set(m->slot, BOARD_log_lines_lost, log_lost());
 	DL_FOREACH_SAFE(m->children, c, tmp)
 		if (child_hangs(c, now))
 			end_hung(c);
@@ -383,7 +385,7 @@ on_join(struct ev_loop *ev, ev_io *w, int revents)
 	struct child		*c = NULL;
 	int			 fd, memory = -1;
 
-	(void)revents;
+	evloop_check(revents);
 	if ((fd = accept4(w->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) == -1)
 		return;
 	if (m->draining || (memory = dup(m->board_fd)) == -1 || (c = calloc(1, sizeof(*c))) == NULL ||
@@ -411,14 +413,6 @@ on_join(struct ev_loop *ev, ev_io *w, int revents)
 	}
 }
 
-static void
-watch_signal(struct master *m, ev_signal *w, int signum, void (*cb)(struct ev_loop *, ev_signal *, int))
-{
-	ev_signal_init(w, cb, signum);
-	w->data = m;
-	ev_signal_start(m->ev, w);
-}
-
 int
 master_main(const struct opts *o, int listen_fd, int control_fd)
 {
@@ -430,20 +424,17 @@ master_main(const struct opts *o, int listen_fd, int control_fd)
 	title_set("master");
 	m->pid = getpid();
 	m->used_ms = mono_ms();
-	signal(SIGHUP, SIG_IGN);
-	signal(SIGPIPE, SIG_IGN);
-	if ((m->ev = ev_loop_new(EVFLAG_AUTO)) == NULL)
-		fatalx("no event loop");
+	m->ev = evloop_new();
 	slots = 1 + (size_t)o->workers + (size_t)o->max_groups + SPARE_SLOTS + (control_fd != -1 ? JOINED_SLOTS : 0);
 	if ((m->board = board_new(slots, &m->board_fd)) == NULL)
 		fatal("scoreboard");
 	m->slot = board_claim(m->board, BOARD_MASTER, 0, 0);
 	m->slot->pid = m->pid;
 	log_watch(board_say, m->slot);
-	watch_signal(m, &m->sigchld, SIGCHLD, on_sigchld);
-	watch_signal(m, &m->sigterm, SIGTERM, on_end_signal);
-	watch_signal(m, &m->sigusr1, SIGUSR1, on_end_signal);
-	watch_signal(m, &m->sigint, SIGINT, on_end_signal);
+	evloop_watch_signal(m->ev, &m->sigchld, SIGCHLD, on_sigchld, m);
+	evloop_watch_signal(m->ev, &m->sigterm, SIGTERM, on_end_signal, m);
+	evloop_watch_signal(m->ev, &m->sigusr1, SIGUSR1, on_end_signal, m);
+	evloop_watch_signal(m->ev, &m->sigint, SIGINT, on_end_signal, m);
 	ev_timer_init(&m->tick, on_tick, 0., 1.);
 	ev_timer_init(&m->restart, on_restart, 0., 0.);
 	ev_timer_init(&m->deadline, on_deadline, 0., 0.);

@@ -45,5 +45,6 @@ BOARD(busy, COUNTER, MICROSECONDS, "Time workers spent on requests.")
 #define REFUSAL(NAME, name, why, text)	BOARD(refused_##name, COUNTER, NUMBER, "Requests refused: " why ".")
 #include "shared/refusal_tbl.h"
 #undef REFUSAL
+BOARD(log_lines_lost, COUNTER, NUMBER, "Lines of the log that neither standard error nor syslog took in time.")
 BOARD(worker_restarts, COUNTER, NUMBER, "Workers replaced after they ended unexpectedly.")
 BOARD(loop_crashes, COUNTER, NUMBER, "Loops that ended unexpectedly.")

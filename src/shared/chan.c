@@ -18,6 +18,7 @@
 
 #include <utlist.h>
 
+#include "base/evloop.h"
 #include "base/fd.h"
 #include "base/must.h"
 #include "shared/chan.h"
@@ -156,7 +157,7 @@ on_writable(struct ev_loop *ev, ev_io *w, int revents)
 {
 	struct chan *c = w->data;
 
-	(void)revents;
+	evloop_check(revents);
 	while (c->queue != NULL) {
 		if (send_now(c, &c->queue->header, c->queue->payload, &c->queue->fd) == -1) {
 			if (errno == EAGAIN || errno == EWOULDBLOCK)
@@ -237,7 +238,7 @@ on_readable(struct ev_loop *ev, ev_io *w, int revents)
 	int			 fd, fds;
 
 	(void)ev;
-	(void)revents;
+	evloop_check(revents);
 	memset(&msg, 0, sizeof(msg));
 	memset(&header, 0, sizeof(header));
 	msg.msg_iov = iov;

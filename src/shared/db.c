@@ -386,6 +386,10 @@ on_io(struct ev_loop *ev, ev_io *w, int revents)
 {
 	struct db *db = w->data;
 
+	if (revents & EV_ERROR) {
+		lose(db, "no memory to watch the connection");
+		return;
+	}
 	if (db->state == DB_CONNECTING) {
 		/*
 		 * libpq may have gone on to the next host with another socket of

@@ -15,6 +15,7 @@
 #include <utlist.h>
 
 #include "base/buf.h"
+#include "base/evloop.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/mono.h"
@@ -211,8 +212,9 @@ on_readable(struct ev_loop *ev, ev_io *w, int revents)
 	struct connection *c = w->data;
 
 	(void)ev;
-	(void)revents;
-	if (c->lingering)
+	if (revents & EV_ERROR)
+		drop(c, "no memory to watch it");
+	else if (c->lingering)
 		linger(c);
 	else
 		look(c);
@@ -264,7 +266,7 @@ on_acceptable(struct ev_loop *ev, ev_io *w, int revents)
 	struct acceptor	*in = w->data;
 	int		 fd, i;
 
-	(void)revents;
+	evloop_check(revents);
 	for (i = 0; i < ACCEPT_BURST; i++) {
 		if ((fd = accept4(w->fd, NULL, NULL, SOCK_CLOEXEC)) != -1) {
 			in->starved = false;

@@ -27,6 +27,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/evloop.h"
 #include "base/fd.h"
 #include "base/listener.h"
 #include "base/log.h"
@@ -83,6 +84,7 @@ be_master(const struct opts *worker, int lock)
 	    (lock != LOCK_FD && dup2(lock, LOCK_FD) == -1) || fd_cloexec(LOCK_FD) == -1)
 		fatal("start");
 	closefrom(LOCK_FD + 1);
+	log_forked();
 	o.control = o.join;
 	o.join = NULL;
 	log_process("master");
@@ -241,12 +243,10 @@ join_main(const struct opts *o)
 	int		 fds[2] = { -1, -1 }, status;
 
 	log_process("worker");
-	signal(SIGHUP, SIG_IGN);
 	signal(SIGTERM, end_at_once);
 	signal(SIGUSR1, end_at_once);
 	signal(SIGINT, end_at_once);
-	if ((j.ev = ev_loop_new(EVFLAG_AUTO)) == NULL)
-		fatalx("no event loop");
+	j.ev = evloop_new();
 	if (join(&j, &in) == -1)
 		be_alone(&in, fds);
 	log_watch(board_say, in.slot);

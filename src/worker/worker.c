@@ -17,12 +17,14 @@
 #include <utlist.h>
 
 #include "base/buf.h"
+#include "base/evloop.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/mono.h"
 #include "base/must.h"
 #include "base/opts.h"
 #include "base/title.h"
+#include "shared/alive.h"
 #include "shared/board.h"
 #include "shared/chan.h"
 #include "shared/inherit.h"
@@ -33,7 +35,6 @@
 #include "worker/acceptor.h"
 #include "worker/request.h"
 
-#define ALIVE_S			1.0
 #define MASTER_QUEUE		512	/* hand-overs the master may be behind: everybody comes when the sale opens */
 #define EXISTS_TIMEOUT_MS	5000	/* how long a stream request waits for the database: SPEC 1 */
 #define SQL_EXISTS		"SELECT seatcast.block_exists($1::bigint, $2::bigint)"
@@ -49,7 +50,7 @@ struct worker {
 	bool			 draining;	/* streams are refused */
 	bool			 overloaded;	/* the last hand-over found no room; logged */
 	bool			 stopping;	/* accepts nothing; ends with its last request */
-	ev_timer		 alive;
+	struct alive		 alive;
 	ev_signal		 sigterm, sigint, sigusr1;
 };
 
@@ -364,14 +365,9 @@ on_master_gone(struct chan *c, const char *why)
 }
 
 static void
-on_alive(struct ev_loop *ev, ev_timer *t, int revents)
+on_alive(void *arg)
 {
-	struct worker *w = t->data;
-
-	(void)ev;
-	(void)revents;
-	board_set(w->in->slot, BOARD_alive_mono, mono_ms());
-	end_if_done(w);
+	end_if_done(arg);
 }
 
 static void
@@ -388,14 +384,6 @@ ignore_signal(int sig)
 	(void)sig;
 }
 
-static void
-watch_signal(struct worker *w, ev_signal *s, int signum)
-{
-	ev_signal_init(s, on_quit, signum);
-	s->data = w;
-	ev_signal_start(w->ev, s);
-}
-
 /* libfcgi installs handlers of its own where it finds none (FASTCGI.md 2): ours come first. */
 static void
 start_libfcgi(struct worker *w)
@@ -407,10 +395,10 @@ start_libfcgi(struct worker *w)
 	sa.sa_flags = SA_RESTART;
 	sigaction(SIGPIPE, &sa, NULL);
 	sigaction(SIGUSR1, &sa, NULL);
-	watch_signal(w, &w->sigterm, SIGTERM);
+	evloop_watch_signal(w->ev, &w->sigterm, SIGTERM, on_quit, w);
 	if (w->in->opts->join != NULL) {	/* nobody but us is there to understand the others */
-		watch_signal(w, &w->sigint, SIGINT);
-		watch_signal(w, &w->sigusr1, SIGUSR1);
+		evloop_watch_signal(w->ev, &w->sigint, SIGINT, on_quit, w);
+		evloop_watch_signal(w->ev, &w->sigusr1, SIGUSR1, on_quit, w);
 	}
 	setenv("LIBFCGI_OS_CLOSE_POLL_TIMEOUT", LIBFCGI_CLOSE_POLL_MS, 0);
 	if (FCGX_Init() != 0)
@@ -424,8 +412,7 @@ worker_main(const struct inherit *in)
 
 	log_process("worker");
 	title_set("worker");
-	if ((w->ev = ev_loop_new(EVFLAG_AUTO)) == NULL)
-		fatalx("no event loop");
+	w->ev = evloop_new();
 	chan_init(&w->master, w->ev, in->channel_fd, CHAN_WORKER, CHAN_MASTER, MASTER_QUEUE,
 	    on_message, on_master_gone, w);
 	start_libfcgi(w);
@@ -434,9 +421,7 @@ worker_main(const struct inherit *in)
 		fatal("start");
 	if (in->opts->join == NULL)
 		db_open(w->db);		/* one that joined is one of many: only if it needs to */
-	ev_timer_init(&w->alive, on_alive, 0., ALIVE_S);
-	w->alive.data = w;
-	ev_timer_start(w->ev, &w->alive);
+	alive_start(&w->alive, w->ev, in->slot, on_alive, w);
 	if (chan_send(&w->master, CHAN_READY, NULL, NULL) == -1)
 		fatal("master");
 
@@ -447,7 +432,7 @@ worker_main(const struct inherit *in)
 	acceptor_free(&w->acceptor);
 	db_free(&w->db);
 	chan_fini(&w->master);
-	ev_timer_stop(w->ev, &w->alive);
+	alive_stop(&w->alive, w->ev);
 	ev_signal_stop(w->ev, &w->sigterm);
 	ev_signal_stop(w->ev, &w->sigint);
 	ev_signal_stop(w->ev, &w->sigusr1);
