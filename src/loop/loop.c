@@ -185,6 +185,9 @@ on_message(struct chan *c, enum chan_type type, const union chan_payload *p, int
 	case CHAN_ADOPT:
 		adopt(lp, &p->handover, fd);
 		break;
+	case CHAN_WROTE:
+		poller_hurry(lp->poller);
+		break;
 	case CHAN_LEAVE:
 		ev_break(lp->ev, EVBREAK_ALL);
 		break;
@@ -272,7 +275,7 @@ loop_main(const struct inherit *in)
 	chan_init(&lp->master, lp->ev, in->channel_fd, CHAN_LOOP, CHAN_MASTER, MASTER_QUEUE,
 	    on_message, on_master_gone, lp);
 	if ((lp->db = db_new(lp->ev, in->opts->database, in->slot)) == NULL ||
-	    (lp->poller = poller_new(lp->ev, in->opts, in->slot, lp->db, in->key.match_id, in->key.block_id,
+	    (lp->poller = poller_new(lp->ev, in->opts, in->slot, lp->db, in->key,
 	    &callbacks, lp)) == NULL ||
 	    (lp->fanout = fanout_new(lp->ev, in->opts, in->slot, lp->poller, new_epoch(), on_idle, on_gone, lp)) == NULL)
 		fatal("start");

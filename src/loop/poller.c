@@ -6,6 +6,14 @@
  * cursor moves only together with the rows taken in, and a poll that fails, is
  * lost or is thrown away leaves it where it was.  See sql/changes_exact.sql.
  *
+ * One thing breaks "visible now": a statement that waited for the lock of an
+ * ALTER TABLE or TRUNCATE has a snapshot from before, to which the rewritten
+ * table is empty (PostgreSQL documentation, 13.6, Caveats).  Such an answer would
+ * lack rows and yet move the cursor past them.  So the port functions see to it
+ * that each table they read is the one their snapshot knows, and fail with 40001
+ * otherwise: the cursor stays, and the next poll, with a snapshot of its own, is
+ * asked soon.
+ *
  * A reconcile asks for changes and snapshot in one statement, that is of one
  * database snapshot.  What the changes say is taken in first; seats that only
  * the snapshot then changes are late (deleted rows, failovers, the legacy
@@ -14,13 +22,18 @@
  * A cursor means something on the server that gave it.  After a reconnect it
  * may be another one (failover), so the first poll taken in is a reconcile.
  *
- * The database's clock is estimated between polls: as_of of the last good one
- * plus the monotonic time since the middle of its round trip.
+ * Going back in time: a standby that is behind the server polled before would
+ * answer with states older than what viewers have seen.  It says so itself
+ * (SC001: the cursor is ahead of it), and nothing is taken in: it catches up, or
+ * the next connection is a better one.  Viewers hear `stale` meanwhile.  When for
+ * 10 s there was nothing else, the newer state is gone (a failover that lost
+ * commits): then the server's word counts, from a snapshot without a cursor.
  *
- * When a hold in memory ends by that clock, the database is asked, since the hold
- * may have been renewed after the last poll: AVAILABLE would then be shown for a
- * seat that never was.  That poll takes the next tick's place, and its answer ends
- * what is over.  Without an answer at once, or without a database, the clock does.
+ * When to poll: at ticks, whose phase is the group's own for ever; and early, when
+ * somebody wrote or a hold may be over, but never sooner than 100 ms after the last
+ * poll went out.  A poll in flight may have its snapshot from before the write, so
+ * a wish to be early that comes meanwhile stands until another one has gone out.
+ * One timer waits for whichever is next.
  */
 #include <bsd/stdlib.h>
 #include <stdio.h>
@@ -28,28 +41,21 @@
 
 #include "base/log.h"
 #include "base/mono.h"
+#include "base/must.h"
 #include "base/opts.h"
+#include "loop/expiry.h"
 #include "loop/poller.h"
+#include "loop/port.h"
 #include "shared/board.h"
 #include "shared/db.h"
 
 #define POLL_TIMEOUT_MS		5000
 #define STALE_MIN_MS		3000
-#define EXPIRY_PAUSE_MS		50	/* between two frames of ended holds: thousands may end in one second */
-#define EXPIRY_MARGIN_MS	5	/* the estimated clock may be ahead of the next as_of */
-#define EXPIRY_ANSWER_MS	100	/* so long a poll may take to say that a hold is over; then the clock says it */
-#define EXPIRY_GAP_MS		100	/* from one poll to the next that an expiry asks for, and a quarter of the interval at most */
-#define CLOCK_SLACK_MS		2000	/* a step of the database's clock back by more is believed */
-
-#define COLUMNS									\
-	"seat_id::bigint, status::text, CASE WHEN isfinite(hold_expires_at) THEN "	\
-	"floor(extract(epoch FROM hold_expires_at) * 1000)::bigint "		\
-	"WHEN hold_expires_at = '-infinity' THEN 0 END, "			\
-	"next_cursor::text, floor(extract(epoch FROM as_of) * 1000)::bigint"
-#define SQL_CHANGES	"SELECT 0, " COLUMNS " FROM seatcast.changes($1::bigint, $2::bigint, $3::text)"
-#define SQL_SNAPSHOT	"SELECT 1, " COLUMNS " FROM seatcast.snapshot($1::bigint, $2::bigint)"
-enum { COL_PART, COL_SEAT, COL_STATUS, COL_EXPIRES, COL_CURSOR, COL_AS_OF, COLS };
-enum { PART_CHANGES, PART_SNAPSHOT };
+#define GAP_MS			100	/* from one poll to an early one */
+#define TICK_SLACK_MS		10	/* a poll that goes out so little before its tick is the tick's */
+#define REWRITTEN_AGAIN_MS	50	/* after 40001 */
+#define REWRITTEN_TRIES		2	/* so often in a row; then with the ticks, as a failure */
+#define BEHIND_MS		10000	/* so long memory is believed rather than the server (SC001) */
 
 struct poller {
 	struct ev_loop		*ev;
@@ -58,42 +64,30 @@ struct poller {
 	struct db		*db;
 	struct poller_callbacks	 cb;
 	void			*arg;
-	int64_t			 block_id;
-	char			 match[24], block[24];
-	int64_t			 phase_ms;	/* of the ticks, from the key */
+	struct port		 port;
 	struct seat_map		*seats;
-	struct seat_row		*rows;		/* scratch of one poll */
-	size_t			 rows_cap;
+	struct expiry		 expiry;
 	char			*cursor;	/* NULL: none yet */
 	struct db_query		 query;
+	int			 asked;		/* parts of the query in flight */
 	bool			 running;
 	bool			 current;	/* polled since resume */
-	bool			 stale;
-	bool			 odd_status;	/* warned about a status we don't know */
-	bool			 odd_id;	/* warned about a seat that can't be */
-	bool			 expiry_asked;	/* a poll is to say whether a hold is over */
-	int			 asked;		/* parts of the query in flight, as bits */
+	bool			 stale;		/* set_stale() */
+	bool			 hurried;	/* somebody waits for a poll that goes out from now on */
+	int			 rewritten;	/* answers in a row that a rewritten table spoilt */
+	int64_t			 behind_ms;	/* monotonic: since when the server is behind memory; 0: it is not */
 	unsigned		 generation;	/* of the connection of the last good poll */
+	int64_t			 phase_ms;	/* of the ticks, from the key */
+	int64_t			 tick_ms;	/* monotonic: when the next tick is */
+	int64_t			 again_ms;	/* monotonic: when to ask again after 40001; 0: not */
 	int64_t			 reconcile_ms;	/* monotonic: when the next one is due */
+	int64_t			 submitted_ms;	/* monotonic: when the last poll went out, good or not */
 	int64_t			 asked_us;	/* monotonic: when the last good poll went out; 0: none since resume */
-	int64_t			 submitted_ms;	/* monotonic: when the last poll was begun, good or not */
-	int64_t			 as_of_ms;	/* database time … */
-	int64_t			 as_of_mono_us;	/* … at this monotonic time */
-	int64_t			 expiry_mono_ms;	/* when holds were ended last, monotonic */
-	int64_t			 expired_at_ms;	/* database time up to which holds were ended */
+	int64_t			 as_of_ms;	/* database time of the last good poll */
 	char			 failure[256];	/* logged already; "" none */
-	ev_timer		 tick;
+	ev_timer		 due;		/* the next poll */
 	ev_timer		 stale_timer;
-	ev_timer		 expiry;
 };
-
-static void	poll_now(struct poller *f);
-
-static int64_t
-database_now_ms(const struct poller *f)
-{
-	return (f->as_of_ms + (mono_us() - f->as_of_mono_us) / 1000);
-}
 
 /* splitmix64: spreads neighbouring block ids over the whole interval. */
 static uint64_t
@@ -103,49 +97,6 @@ mix(uint64_t x)
 	x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
 	x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
 	return (x ^ (x >> 31));
-}
-
-static void
-schedule_tick(struct poller *f)
-{
-	int64_t interval = f->opts->poll_interval_ms, into;
-
-	ev_now_update(f->ev);
-	into = (mono_ms() - f->phase_ms) % interval;
-	if (into < 0)
-		into += interval;
-	ev_timer_stop(f->ev, &f->tick);
-	ev_timer_set(&f->tick, (double)(interval - into) / 1000, 0.);
-	ev_timer_start(f->ev, &f->tick);
-}
-
-static void
-schedule_expiry(struct poller *f)
-{
-	int64_t next = seat_next_expiry(f->seats), wait_ms, pause_ms;
-
-	ev_timer_stop(f->ev, &f->expiry);
-	f->expiry_asked = false;
-	if (next == SEAT_NO_EXPIRY)
-		return;
-	wait_ms = next - database_now_ms(f);
-	if (wait_ms > 3600000)
-		wait_ms = 3600000;	/* look again then: clocks drift */
-	pause_ms = f->expiry_mono_ms + EXPIRY_PAUSE_MS - mono_ms();
-	if (wait_ms < pause_ms)
-		wait_ms = pause_ms;
-	ev_now_update(f->ev);
-	ev_timer_set(&f->expiry, wait_ms < 0 ? 0. : (double)(wait_ms + EXPIRY_MARGIN_MS) / 1000, 0.);
-	ev_timer_start(f->ev, &f->expiry);
-}
-
-static void
-schedule_reconcile(struct poller *f)
-{
-	int64_t interval = f->opts->reconcile_interval_ms;
-
-	/* 90 to 100 %: the interval is a promise, the jitter keeps groups apart */
-	f->reconcile_ms = mono_ms() + interval - (int64_t)arc4random_uniform((uint32_t)(interval / 10) + 1);
 }
 
 static int64_t
@@ -187,96 +138,89 @@ announce(struct poller *f, uint64_t before)
 	return (true);
 }
 
-/* --- taking in ------------------------------------------------------------ */
+/* --- when to poll ----------------------------------------------------------- */
+
+/* The first tick after a time. */
+static int64_t
+tick_after(const struct poller *f, int64_t ms)
+{
+	int64_t interval = f->opts->poll_interval_ms, into = (ms - f->phase_ms) % interval;
+
+	return (ms + interval - (into < 0 ? into + interval : into));
+}
 
 static int64_t
-int_at(const PGresult *r, int row, int col, int64_t null_value)
+next_poll_ms(const struct poller *f)
 {
-	return (PQgetisnull(r, row, col) ? null_value : strtoll(PQgetvalue(r, row, col), NULL, 10));
+	int64_t gap_ms = f->opts->poll_interval_ms / 2 < GAP_MS ? f->opts->poll_interval_ms / 2 : GAP_MS;
+	int64_t at = f->tick_ms;
+
+	/* an early poll was just before: the tick waits a little; intervals begin at 100 ms */
+	if (at < f->submitted_ms + gap_ms)
+		at = f->submitted_ms + gap_ms;
+	if (f->query.db != NULL)
+		return (at);		/* its answer comes first, and then we are asked again */
+	if (f->hurried && f->submitted_ms + GAP_MS < at)
+		at = f->submitted_ms + GAP_MS;
+	if (f->again_ms != 0 && f->again_ms < at)
+		at = f->again_ms;
+	return (at);
 }
 
-static enum seat_status
-status_at(struct poller *f, const PGresult *r, int row)
+static void
+schedule(struct poller *f)
 {
-	enum seat_status	 status;
-	const char		*text = PQgetvalue(r, row, COL_STATUS);
+	int64_t wait_ms;
 
-	if (seat_status_parse(text, &status) == 0)
-		return (status);
-	if (!f->odd_status)
-		log_warnx("poll: seat %s has the status '%s': shown OCCUPIED; the port functions are to "
-		    "return AVAILABLE, HOLD or OCCUPIED", PQgetvalue(r, row, COL_SEAT), text);
-	f->odd_status = true;
-	return (SEAT_OCCUPIED);
+	if (!f->running)
+		return;
+	wait_ms = next_poll_ms(f) - mono_ms();
+	ev_now_update(f->ev);
+	ev_timer_stop(f->ev, &f->due);
+	ev_timer_set(&f->due, wait_ms > 0 ? (double)wait_ms / 1000 : 0., 0.);
+	ev_timer_start(f->ev, &f->due);
 }
 
-/* Rows of one part into f->rows.  Their number, or -1: ENOMEM. */
-static ssize_t
-collect(struct poller *f, const PGresult *r, int part)
+static void
+schedule_reconcile(struct poller *f)
 {
-	int	i, n = PQntuples(r);
-	size_t	count = 0;
+	int64_t interval = f->opts->reconcile_interval_ms;
 
-	if ((size_t)n > f->rows_cap) {
-		struct seat_row *grown = reallocarray(f->rows, (size_t)n, sizeof(*grown));
-
-		if (grown == NULL)
-			return (-1);
-		f->rows = grown;
-		f->rows_cap = (size_t)n;
-	}
-	for (i = 0; i < n; i++) {
-		if (int_at(r, i, COL_PART, -1) != part || PQgetisnull(r, i, COL_SEAT))
-			continue;
-		if ((f->rows[count].id = int_at(r, i, COL_SEAT, 0)) < 1) {
-			if (!f->odd_id)
-				log_warnx("poll: seat %s is not shown: ids begin with 1", PQgetvalue(r, i, COL_SEAT));
-			f->odd_id = true;
-			continue;
-		}
-		f->rows[count].block_id = f->block_id;
-		f->rows[count].status = status_at(f, r, i);
-		f->rows[count].expires_ms = int_at(r, i, COL_EXPIRES, SEAT_NO_EXPIRY);
-		count++;
-	}
-	return ((ssize_t)count);
+	/* 90 to 100 %: the interval is a promise, the jitter keeps groups apart */
+	f->reconcile_ms = mono_ms() + interval - (int64_t)arc4random_uniform((uint32_t)(interval / 10) + 1);
 }
 
-/* The mark row: next cursor and as_of.  NULL: there is none. */
-static const char *
-find_mark(const PGresult *r, int64_t *as_of_ms_r)
-{
-	int i;
-
-	for (i = PQntuples(r) - 1; i >= 0; i--)
-		if (PQgetisnull(r, i, COL_SEAT) && !PQgetisnull(r, i, COL_CURSOR) &&
-		    !PQgetisnull(r, i, COL_AS_OF)) {
-			*as_of_ms_r = int_at(r, i, COL_AS_OF, 0);
-			return (PQgetvalue(r, i, COL_CURSOR));
-		}
-	return (NULL);
-}
+/* --- taking in ------------------------------------------------------------ */
 
 static int
-apply_part(struct poller *f, const PGresult *r, int part, int64_t now_ms)
+apply_part(struct poller *f, const PGresult *r, enum port_part part, int64_t now_ms)
 {
 	struct seat_outcome	out;
 	ssize_t			n;
 	bool			first = !poller_has_state(f);
 
-	if ((n = collect(f, r, part)) == -1 ||
-	    seat_apply(f->seats, part == PART_SNAPSHOT ? SEAT_SNAPSHOT : SEAT_CHANGES,
-	    f->rows, (size_t)n, now_ms, &out) == -1)
+	if (!(f->asked & part))
+		return (0);
+	if ((n = port_rows(&f->port, r, part)) == -1 ||
+	    seat_apply(f->seats, part == PORT_SNAPSHOT ? SEAT_SNAPSHOT : SEAT_CHANGES,
+	    f->port.rows, (size_t)n, now_ms, &out) == -1)
 		return (-1);
 	if (first)
 		return (0);
 	board_add(f->slot, BOARD_seats_changed, (int64_t)out.changed);
 	board_add(f->slot, BOARD_expiries, (int64_t)out.expired);
-	if (part == PART_SNAPSHOT && out.changed > out.expired) {
+	if (part == PORT_SNAPSHOT && out.changed > out.expired) {
 		board_add(f->slot, BOARD_late_seats, (int64_t)(out.changed - out.expired));
 		log_debug("reconcile: %zu late seats", out.changed - out.expired);
 	}
 	return (0);
+}
+
+static void
+set_cursor(struct poller *f, char *cursor)
+{
+	free(f->cursor);
+	f->cursor = cursor;
 }
 
 /*
@@ -286,36 +230,36 @@ apply_part(struct poller *f, const PGresult *r, int part, int64_t now_ms)
 static const char *
 take_in(struct poller *f, const struct db_answer *a)
 {
-	const char	*cursor;
+	const char	*cursor, *wrong;
 	char		*kept;
 	int64_t		 as_of_ms, now_ms;
 
-	if (PQnfields(a->result) != COLS)
-		return ("an answer of the wrong shape");
-	if ((cursor = find_mark(a->result, &as_of_ms)) == NULL)
-		return ("the port function returned no row with next_cursor and as_of");
-	/*
-	 * Holds ended by the estimated clock stay ended when the real one turns
-	 * out to be some milliseconds behind: never an older state after a newer.
-	 */
-	now_ms = as_of_ms;
-	if (f->expired_at_ms > now_ms && f->expired_at_ms - now_ms < CLOCK_SLACK_MS)
-		now_ms = f->expired_at_ms;
+	if ((wrong = port_mark(a->result, &cursor, &as_of_ms)) != NULL)
+		return (wrong);
 	if ((kept = strdup(cursor)) == NULL)
 		return ("out of memory");
-	if (((f->asked & (1 << PART_CHANGES)) && apply_part(f, a->result, PART_CHANGES, now_ms) == -1) ||
-	    ((f->asked & (1 << PART_SNAPSHOT)) && apply_part(f, a->result, PART_SNAPSHOT, now_ms) == -1)) {
+	now_ms = expiry_take_in_ms(&f->expiry, as_of_ms);
+	if (apply_part(f, a->result, PORT_CHANGES, now_ms) == -1 ||
+	    apply_part(f, a->result, PORT_SNAPSHOT, now_ms) == -1) {
 		free(kept);
 		return ("out of memory");
 	}
-	free(f->cursor);
-	f->cursor = kept;
+	set_cursor(f, kept);
 	f->as_of_ms = as_of_ms;
-	f->as_of_mono_us = a->sent_us + (a->received_us - a->sent_us) / 2;
+	expiry_set_clock(&f->expiry, as_of_ms, a->sent_us + (a->received_us - a->sent_us) / 2);
 	return (NULL);
 }
 
-/* --- the poll ------------------------------------------------------------- */
+/* --- what can go wrong ------------------------------------------------------ */
+
+/* One line for each thing that is wrong, until it is another one or a poll is good. */
+static void
+complain(struct poller *f, const char *line, const char *advice)
+{
+	if (strcmp(line, f->failure) != 0)
+		log_warnx("poll: %s; %s", line, advice);
+	snprintf(f->failure, sizeof(f->failure), "%s", line);
+}
 
 static void
 poll_failed(struct poller *f, const char *error, const char *sqlstate)
@@ -328,10 +272,64 @@ poll_failed(struct poller *f, const char *error, const char *sqlstate)
 		return;
 	}
 	snprintf(line, sizeof(line), "%s (SQLSTATE %s)", error, sqlstate);
-	if (strcmp(line, f->failure) != 0)
-		log_warnx("poll: %s; asking again every interval; `seatcast --check` says more", line);
-	strcpy(f->failure, line);
+	complain(f, line, "asking again every interval; `seatcast --check` says more");
 }
+
+/* A table was rewritten while the poll waited for it: the next one sees it as it is. */
+static void
+on_rewritten(struct poller *f, const struct db_answer *a)
+{
+	board_add(f->slot, BOARD_polls_again, 1);
+	if (f->rewritten++ >= REWRITTEN_TRIES) {
+		poll_failed(f, a->error, a->sqlstate);
+		return;
+	}
+	log_debug("poll: %s: asking again", a->error);
+	f->again_ms = mono_ms() + REWRITTEN_AGAIN_MS;
+}
+
+/* The server is a standby that has not replayed what memory knows. */
+static void
+on_behind(struct poller *f, const struct db_answer *a)
+{
+	int64_t now = mono_ms();
+
+	board_add(f->slot, BOARD_polls_behind, 1);
+	log_debug("poll: %s", a->error);
+	if (f->behind_ms == 0)
+		f->behind_ms = now;
+	if (now - f->behind_ms < BEHIND_MS) {
+		complain(f, "this server is behind what was polled before", "keeping what is newer, for 10 s at most");
+		return;
+	}
+	complain(f, "this server has been behind for 10 s", "taking its word: what was newer is lost");
+	f->behind_ms = 0;
+	set_cursor(f, NULL);		/* so the next poll asks for a snapshot, whatever its time */
+	f->again_ms = now;
+}
+
+static const struct {
+	const char	*sqlstate;
+	void		(*handle)(struct poller *f, const struct db_answer *a);
+} refusals[] = {
+	{ "40001",	on_rewritten },
+	{ "SC001",	on_behind },
+};
+
+static void
+poll_refused(struct poller *f, const struct db_answer *a)
+{
+	size_t i;
+
+	for (i = 0; i < nitems(refusals); i++)
+		if (strcmp(a->sqlstate, refusals[i].sqlstate) == 0) {
+			refusals[i].handle(f, a);
+			return;
+		}
+	poll_failed(f, a->error, a->sqlstate);
+}
+
+/* --- the poll ------------------------------------------------------------- */
 
 static void
 poll_good(struct poller *f, const struct db_answer *a)
@@ -339,43 +337,36 @@ poll_good(struct poller *f, const struct db_answer *a)
 	if (f->failure[0] != '\0')
 		log_info("poll: good again");
 	f->failure[0] = '\0';
+	f->rewritten = 0;
+	f->behind_ms = 0;
 	f->generation = db_generation(f->db);
 	f->current = true;
 	board_add(f->slot, BOARD_polls, 1);
 	board_observe(f->slot, BOARD_POLL, a->received_us - a->sent_us);
 	board_set(f->slot, BOARD_last_poll_timestamp, f->as_of_ms);
 	board_set(f->slot, BOARD_last_poll_mono, a->received_us / 1000);
-	if (f->asked & (1 << PART_SNAPSHOT)) {
+	if (f->asked & PORT_SNAPSHOT) {
 		board_add(f->slot, BOARD_reconciles, 1);
 		schedule_reconcile(f);
 	}
 }
 
+/* A good answer, or NULL with what is wrong with it: in memory, on the board, at the viewers. */
 static void
-on_poll(struct db_query *q, const struct db_answer *a)
+poll_answered(struct poller *f, const struct db_answer *a)
 {
-	struct poller	*f = q->arg;
 	uint64_t	 before = seat_version(f->seats);
 	int64_t		 asked_us = f->asked_us;
-	const char	*wrong;
+	const char	*wrong = take_in(f, a);
 
-	if (a->result == NULL) {
-		poll_failed(f, a->error, a->sqlstate);
-		return;
-	}
-	if (!(f->asked & (1 << PART_SNAPSHOT)) && f->generation != db_generation(f->db)) {
-		/* asked before the connection broke, answered after: reconcile instead */
-		poll_now(f);
-		return;
-	}
-	if ((wrong = take_in(f, a)) != NULL) {
+	if (wrong != NULL) {
 		poll_failed(f, wrong, "-");
-		schedule_expiry(f);
-		(void)announce(f, before);
+		if (announce(f, before))
+			expiry_schedule(&f->expiry);
 		return;
 	}
 	poll_good(f, a);
-	schedule_expiry(f);
+	expiry_schedule(&f->expiry);
 	if (f->running)
 		watch_staleness(f);
 	f->asked_us = a->sent_us;
@@ -389,38 +380,57 @@ on_poll(struct db_query *q, const struct db_answer *a)
 	f->cb.on_poll(f->arg);
 }
 
+static void	poll_now(struct poller *f);
+
+static void
+on_poll(struct db_query *q, const struct db_answer *a)
+{
+	struct poller *f = q->arg;
+
+	if (a->sent_us / 1000 > f->submitted_ms)
+		f->submitted_ms = a->sent_us / 1000;	/* it had waited for a connection */
+	if (a->result == NULL)
+		poll_refused(f, a);
+	else if (!(f->asked & PORT_SNAPSHOT) && f->generation != db_generation(f->db))
+		poll_now(f);	/* asked before the connection broke, answered after: reconcile instead */
+	else
+		poll_answered(f, a);
+	schedule(f);
+}
+
 static void
 poll_now(struct poller *f)
 {
-	bool snapshot = f->cursor == NULL || mono_ms() >= f->reconcile_ms ||
-	    f->generation != db_generation(f->db);
-
 	if (f->query.db != NULL)
 		return;			/* one in flight at most: this tick is skipped */
-	f->asked = (f->cursor != NULL) << PART_CHANGES | snapshot << PART_SNAPSHOT;
-	f->query.sql = f->cursor == NULL ? SQL_SNAPSHOT :
-	    snapshot ? SQL_CHANGES " UNION ALL " SQL_SNAPSHOT : SQL_CHANGES;
-	f->query.params[0] = f->match;
-	f->query.params[1] = f->block;
-	f->query.params[2] = f->cursor;
-	f->query.nparams = f->cursor == NULL ? 2 : 3;
-	f->query.flags = DB_RETRY;
+	f->asked = 0;
+	if (f->cursor != NULL)
+		f->asked |= PORT_CHANGES;
+	if (f->cursor == NULL || mono_ms() >= f->reconcile_ms || f->generation != db_generation(f->db))
+		f->asked |= PORT_SNAPSHOT;
+	port_ask(&f->port, &f->query, f->asked, f->cursor);
+	f->query.flags = DB_RETRY | DB_BINARY;
 	f->query.timeout_ms = POLL_TIMEOUT_MS;
 	f->query.done = on_poll;
 	f->query.arg = f;
 	f->submitted_ms = mono_ms();
+	f->hurried = false;
+	f->again_ms = 0;
 	db_submit(f->db, &f->query);
 }
 
 static void
-on_tick(struct ev_loop *ev, ev_timer *w, int revents)
+on_due(struct ev_loop *ev, ev_timer *w, int revents)
 {
-	struct poller *f = w->data;
+	struct poller	*f = w->data;
+	int64_t		 now = mono_ms();
 
 	(void)ev;
 	(void)revents;
 	poll_now(f);
-	schedule_tick(f);
+	if (now + TICK_SLACK_MS >= f->tick_ms)
+		f->tick_ms = tick_after(f, now + TICK_SLACK_MS);
+	schedule(f);
 }
 
 static void
@@ -431,57 +441,38 @@ on_stale(struct ev_loop *ev, ev_timer *w, int revents)
 	set_stale(w->data, true);
 }
 
-/* Let a poll say whether the hold is over; the timer comes back if none does.  false: nobody to ask, or no answer. */
-static bool
-ask_for_expiry(struct poller *f)
-{
-	int64_t interval = f->opts->poll_interval_ms, gap = interval / 4 < EXPIRY_GAP_MS ? interval / 4 : EXPIRY_GAP_MS;
-	int64_t now = mono_ms(), wait_ms = EXPIRY_ANSWER_MS;
+/* --- holds that end --------------------------------------------------------- */
 
-	if (f->expiry_asked || !f->running || f->stale || !db_is_up(f->db))
-		return (false);
-	if (f->query.db == NULL && now - f->submitted_ms < gap)
-		wait_ms = gap - (now - f->submitted_ms);	/* the last one has just been: ask then */
-	else {
-		f->expiry_asked = true;
-		f->phase_ms = now % interval;
-		poll_now(f);
-		schedule_tick(f);
-	}
-	ev_now_update(f->ev);
-	ev_timer_set(&f->expiry, (double)wait_ms / 1000, 0.);
-	ev_timer_start(f->ev, &f->expiry);
-	return (true);
+static int64_t
+ask_early(void *arg)
+{
+	struct poller	*f = arg;
+	int64_t		 wait_ms;
+
+	if (!f->running || f->stale || !db_is_up(f->db))
+		return (-1);
+	wait_ms = f->submitted_ms + GAP_MS - mono_ms();
+	poller_hurry(f);
+	return (wait_ms > 0 ? wait_ms : 0);
 }
 
 static void
-on_expiry(struct ev_loop *ev, ev_timer *w, int revents)
+on_holds_ended(void *arg, size_t n)
 {
-	struct poller	*f = w->data;
-	int64_t		 now = database_now_ms(f);
-	uint64_t	 before = seat_version(f->seats);
-	size_t		 n;
+	struct poller *f = arg;
 
-	(void)ev;
-	(void)revents;
-	if (seat_next_expiry(f->seats) <= now && ask_for_expiry(f))
-		return;
-	n = seat_expire(f->seats, now);
-	if (n > 0) {
-		f->expiry_mono_ms = mono_ms();
-		f->expired_at_ms = now;
-		board_add(f->slot, BOARD_expiries, (int64_t)n);
-		board_add(f->slot, BOARD_seats_changed, (int64_t)n);
-	}
-	schedule_expiry(f);
-	(void)announce(f, before);
+	board_add(f->slot, BOARD_expiries, (int64_t)n);
+	board_add(f->slot, BOARD_seats_changed, (int64_t)n);
+	(void)announce(f, seat_version(f->seats) - 1);
 }
+
+static const struct expiry_callbacks expiry_callbacks = { ask_early, on_holds_ended };
 
 /* --- life ----------------------------------------------------------------- */
 
 struct poller *
 poller_new(struct ev_loop *ev, const struct opts *o, struct board_slot *slot, struct db *db,
-    int64_t match_id, int64_t block_id, const struct poller_callbacks *cb, void *arg)
+    struct group_key key, const struct poller_callbacks *cb, void *arg)
 {
 	struct poller *f;
 
@@ -497,15 +488,13 @@ poller_new(struct ev_loop *ev, const struct opts *o, struct board_slot *slot, st
 	f->db = db;
 	f->cb = *cb;
 	f->arg = arg;
-	f->block_id = block_id;
-	snprintf(f->match, sizeof(f->match), "%lld", (long long)match_id);
-	snprintf(f->block, sizeof(f->block), "%lld", (long long)block_id);
-	f->phase_ms = (int64_t)(mix((uint64_t)match_id * 31 + mix((uint64_t)block_id)) %
+	f->phase_ms = (int64_t)(mix((uint64_t)key.match_id * 31 + mix((uint64_t)key.block_id)) %
 	    (uint64_t)o->poll_interval_ms);
-	ev_init(&f->tick, on_tick);
+	port_init(&f->port, &key);
+	expiry_init(&f->expiry, ev, f->seats, &expiry_callbacks, f);
+	ev_init(&f->due, on_due);
 	ev_init(&f->stale_timer, on_stale);
-	ev_init(&f->expiry, on_expiry);
-	f->tick.data = f->stale_timer.data = f->expiry.data = f;
+	f->due.data = f->stale_timer.data = f;
 	return (f);
 }
 
@@ -518,10 +507,10 @@ poller_free(struct poller **fp)
 		return;
 	poller_pause(f);
 	db_cancel(&f->query);
-	ev_timer_stop(f->ev, &f->expiry);
+	expiry_fini(&f->expiry);
 	seat_map_free(&f->seats);
+	port_fini(&f->port);
 	free(f->cursor);
-	free(f->rows);
 	free(f);
 	*fp = NULL;
 }
@@ -536,8 +525,8 @@ poller_resume(struct poller *f)
 	if (db_is_up(f->db))
 		set_stale(f, false);	/* nobody asked for a while: let the next poll tell */
 	watch_staleness(f);
-	poll_now(f);
-	schedule_tick(f);
+	f->tick_ms = tick_after(f, mono_ms());
+	poller_hurry(f);
 }
 
 void
@@ -545,9 +534,19 @@ poller_pause(struct poller *f)
 {
 	f->running = false;
 	f->current = false;
+	f->hurried = false;
 	f->asked_us = 0;
-	ev_timer_stop(f->ev, &f->tick);
+	ev_timer_stop(f->ev, &f->due);
 	ev_timer_stop(f->ev, &f->stale_timer);
+}
+
+void
+poller_hurry(struct poller *f)
+{
+	if (!f->running || f->hurried)
+		return;
+	f->hurried = true;
+	schedule(f);
 }
 
 const struct seat_map *

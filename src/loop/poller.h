@@ -1,11 +1,11 @@
 /*
- * poller - the poll: what the database says about one block, turned into changes
- * of its seats.
+ * poller - the poll: what the database says about one group, a block or a whole
+ * match, turned into changes of its seats.
  *
  * Asks once per interval for the changes since its cursor, now and then for the
- * whole block too (a reconcile), and ends holds at their moment.  What it was
- * told is in the seat map; the cursor is the port functions' text and opaque.
- * Never two queries at once; a slow poll skips ticks.
+ * whole group too (a reconcile), and earlier when somebody wrote or a hold ends.
+ * What it was told is in the seat map; the cursor is the port functions' text
+ * and opaque.  Never two queries at once; a slow poll skips ticks.
  * Runs in: loop.  Does not block; I/O only through db.  Logs what goes wrong in
  * a poll once, and once that it is over.
  * Borrows db, slot and opts; owns the seats.
@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 #include "loop/seat.h"
+#include "shared/view.h"
 
 struct board_slot;
 struct db;
@@ -32,13 +33,19 @@ struct poller_callbacks {
 
 /* NULL: ENOMEM.  Paused at first. */
 struct poller	*poller_new(struct ev_loop *ev, const struct opts *o, struct board_slot *slot, struct db *db,
-		    int64_t match_id, int64_t block_id, const struct poller_callbacks *cb, void *arg);
+		    struct group_key key, const struct poller_callbacks *cb, void *arg);
 void		 poller_free(struct poller **fp);
 
 /* Somebody watches: poll at once and then every interval.  Nothing when it runs already. */
 void		 poller_resume(struct poller *f);
 /* Nobody watches: ask the database nothing.  The cursor stays good for any time. */
 void		 poller_pause(struct poller *f);
+/*
+ * Somebody wrote, and its commit is visible: a poll that is asked after this call
+ * goes out 100 ms after the last one, or now if that is longer ago.  The ticks
+ * stay where they are.  Nothing while paused.
+ */
+void		 poller_hurry(struct poller *f);
 
 const struct seat_map *poller_seats(const struct poller *f);
 bool		 poller_has_state(const struct poller *f);	/* a first snapshot is in */

@@ -292,7 +292,8 @@ send_head(struct db *db)
 	db->state = DB_BUSY;
 	db->abandoned = false;
 	q->sent_us = mono_us();
-	if (!PQsendQueryParams(db->conn, q->sql, q->nparams, NULL, q->params, NULL, NULL, 0)) {
+	if (!PQsendQueryParams(db->conn, q->sql, q->nparams, NULL, q->params, NULL, NULL,
+	    (q->flags & DB_BINARY) != 0)) {
 		lose(db, PQerrorMessage(db->conn));
 		return;
 	}

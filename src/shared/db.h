@@ -5,7 +5,7 @@
  * exactly once: with a result, or with the reason why not.  A connection that
  * is lost or does not answer is given up and opened again with growing,
  * jittered pauses for as long as the process lives.
- * Parameters travel as parameters, unnamed, text format: nothing is left on the
+ * Parameters travel as parameters, in text format, statements unnamed: nothing is left on the
  * server between queries, so PgBouncer may pool by transaction.
  * Runs in: loops and workers, on libev.  Does not block (but for resolving a host
  * name: libpq's PQconnectStart does that; use addresses or a unix socket).
@@ -40,7 +40,8 @@ typedef void db_done_cb(struct db_query *q, const struct db_answer *a);
 
 enum {
 	DB_RETRY = 1,		/* harmless twice: send again when the connection breaks under it */
-	DB_FAIL_FAST = 2	/* while the database is known to be away, fail at once instead of waiting */
+	DB_FAIL_FAST = 2,	/* while the database is known to be away, fail at once instead of waiting */
+	DB_BINARY = 4		/* the result in binary format */
 };
 
 struct db_query {
