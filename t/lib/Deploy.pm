@@ -94,8 +94,8 @@ sub start_nginx {
 			'error_log ' => "error_log $dir/log/error.log;", worker_rlimit_nofile => "worker_rlimit_nofile $fds;",
 			worker_connections => 'worker_connections ' . int($fds / 2) . ';', 'listen 80' => "listen 127.0.0.1:$port backlog=4096;",
 			'server unix:' => "server unix:$stage->{listen};", 'root /' => "root $stage->{src}/web;");
-		$text =~ s{include fastcgi_params}{include /etc/nginx/fastcgi_params}g;
 		if ($o{edit}) { $o{edit}->() for $text }
+		$text =~ s{include fastcgi_params}{include /etc/nginx/fastcgi_params}g;
 		$text =~ s/^http \{\n/join '', "http {\n", map { "${_}_temp_path $dir\/nginx\/$_;\n" } qw(client_body proxy fastcgi uwsgi scgi)/me;
 		put($stage, 'nginx.conf', $text);
 	};
