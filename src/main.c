@@ -20,6 +20,7 @@
 #include "base/opts.h"
 #include "base/title.h"
 #include "checkup.h"
+#include "commit.h"
 #include "config.h"
 #include "shared/db.h"
 #include "shared/inherit.h"
@@ -112,7 +113,7 @@ main(int argc, char **argv)
 		opts_help(stdout);
 		return (0);
 	case OPTS_VERSION:
-		puts("seatcast " PACKAGE_VERSION);
+		puts("seatcast " PACKAGE_VERSION " (" SEATCAST_COMMIT ")");
 		return (0);
 	case OPTS_BAD:
 		return (usage_error("", error));

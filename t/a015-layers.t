@@ -13,7 +13,7 @@ my (%includes, @wrong);
 for my $file (glob "$src/*.[ch] $src/*/*.[ch]") {
 	my $name = substr $file, 1 + length $src;
 	open my $fh, '<', $file or die "$file: $!";
-	$includes{$name} = [grep { $_ ne 'config.h' } map { /^#include "([^"]+)"/ ? $1 : () } readline $fh];
+	$includes{$name} = [grep { $_ !~ m{^(?:config|commit)\.h\z} } map { /^#include "([^"]+)"/ ? $1 : () } readline $fh];
 	for my $to (@{$includes{$name}}) {
 		push @wrong, "$name includes $to, which is not there" if !-e "$src/$to";
 		my ($from_wing, $to_wing) = map { m{(.*)/} ? $1 : '' } $name, $to;

@@ -44,7 +44,7 @@ sub installs {
 	my $add = sub { my ($to, $mode, @from) = @_; $file{"$share/$to/" . s{.*/}{}r} = $mode for @from };
 	$add->('seatcast/sql', 644, glob "$src/sql/*.sql");
 	$add->('seatcast/web', 644, glob "$src/web/*.*");
-	$add->('doc/seatcast', 644, 'lighttpd.conf.sample', qw(README README.ko NEWS HACKING), glob "$src/doc/[a-z]*.*");	# in capitals: for who works on it
+	$add->('doc/seatcast', 644, 'lighttpd.conf.sample', qw(README README.ko COPYING NEWS SECURITY CONTRIBUTING HACKING), glob "$src/doc/[a-z]*.*");	# in capitals: for who works on it
 	$add->('doc/seatcast/decisions', 644, glob "$src/doc/decisions/*");
 	$add->('doc/seatcast/examples', -x ? 755 : 644, $_) for glob "$src/etc/*";
 	my @files = grep { $is->{$_} ne 'directory' } sort keys %$is;
@@ -53,7 +53,7 @@ sub installs {
 	is(join("\n", map { "$_ $is->{$_}" } grep { $file{$_} && $file{$_} != $is->{$_} } @files), '', '… with the right modes');
 
 	# What is installed works: the program starts, and every file that install.sql includes is there.
-	is(qx{'$root$prefix/sbin/seatcast' --version 2>&1}, "seatcast $1\n", 'the program runs') if slurp("$build/config.h") =~ /PACKAGE_VERSION "([^"]*)"/;
+	like(qx{'$root$prefix/sbin/seatcast' --version 2>&1}, qr/\Aseatcast \Q$1\E \((?:release|commit [0-9a-f]+(?:-dirty)?|commit unknown)\)\n\z/, 'the program runs, and says of which source it is') if slurp("$build/config.h") =~ /PACKAGE_VERSION "([^"]*)"/;
 	my @wanted = map { slurp($_) =~ /^\\ir\s+(\S+)/mg } glob "$root$share/seatcast/sql/*.sql";
 	ok(@wanted > 3, 'install.sql includes files');
 	is(join(' ', grep { !-e "$root$share/seatcast/sql/$_" } @wanted), '', '… which are there');

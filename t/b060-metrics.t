@@ -49,7 +49,7 @@ SKIP: {
 	isnt(promtool("# HELP lag_ms x\n# TYPE lag_ms gauge\nlag_ms 1\n"), '', 'promtool complains of milliseconds');
 	is(promtool($m->{body}), '', 'and of nothing here');
 }
-like($m->{body}, qr/^seatcast_build_info\{version="[^"]+"\} 1$/m, 'which version runs');
+like($m->{body}, qr/^seatcast_build_info\{version="[^"]+",commit="[^"]+"\} 1$/m, 'which version runs');
 my ($born) = $m->{body} =~ /^process_start_time_seconds (\d+\.\d+)$/m;
 cmp_ok(abs(time - $born), '<', 60 * ($ENV{SEATCAST_PATIENCE} // 1), 'and since when');
 

@@ -12,6 +12,7 @@
 #include "base/buf.h"
 #include "base/mono.h"
 #include "base/opts.h"
+#include "commit.h"
 #include "config.h"
 #include "shared/board.h"
 #include "shared/view.h"
@@ -75,6 +76,16 @@ answer_page(struct request *rq, const char *content_type, struct buf *b)
 	buf_fini(b);
 }
 
+static const struct {
+	enum board_value	 v;
+	const char		*name, *why;
+} reasons[] = {
+#define REFUSAL(NAME, name, why, text)	{ BOARD_refused_##name, #name, why },
+#include "shared/refusal_tbl.h"
+#undef REFUSAL
+};
+#define NREASONS	(sizeof(reasons) / sizeof(reasons[0]))
+
 /* --- metrics ------------------------------------------------------------------ */
 
 static void
@@ -119,6 +130,24 @@ counter(struct buf *b, const struct board *board, enum board_value v)
 	describe(b, board_name(v), "counter", board_text(v));
 	buf_printf(b, "seatcast_%s", board_name(v));
 	value(b, v, board_total(board, v));
+}
+
+/* One metric with a label, so that a sum over it is all that was refused. */
+static void
+refused(struct buf *b, const struct board *board)
+{
+	size_t i;
+
+	describe(b, "refused_total", "counter", "Requests that could not be served for now, by reason.");
+	for (i = 0; i < NREASONS; i++)
+		buf_printf(b, "seatcast_refused_total{reason=\"%s\"} %lld\n", reasons[i].name,
+		    (long long)board_total(board, reasons[i].v));
+}
+
+static bool
+is_refusal(enum board_value v)
+{
+	return (v >= reasons[0].v && v <= reasons[NREASONS - 1].v);
 }
 
 static double
@@ -171,10 +200,10 @@ count_kind(const struct board *board, enum board_kind kind)
 }
 
 static void
-about_program(struct buf *b, const struct board *board)
+about_program(struct buf *b, const struct board *board, const struct opts *o)
 {
 	describe(b, "build_info", "gauge", "1; which version runs.");
-	buf_puts(b, "seatcast_build_info{version=\"" PACKAGE_VERSION "\"} 1\n");
+	buf_puts(b, "seatcast_build_info{version=\"" PACKAGE_VERSION "\",commit=\"" SEATCAST_COMMIT "\"} 1\n");
 	buf_printf(b, "# HELP process_start_time_seconds When the master started, Unix time.\n"
 	    "# TYPE process_start_time_seconds gauge\nprocess_start_time_seconds %.3f\n",
 	    (double)board->born_unix_ms / 1000);
@@ -182,6 +211,10 @@ about_program(struct buf *b, const struct board *board)
 	buf_printf(b, "seatcast_groups %zu\n", count_kind(board, BOARD_LOOP));
 	describe(b, "workers", "gauge", "Workers now.");
 	buf_printf(b, "seatcast_workers %zu\n", count_kind(board, BOARD_WORKER));
+	describe(b, "max_streams", "gauge", "The limit of streams at once.");
+	buf_printf(b, "seatcast_max_streams %ld\n", o->max_streams);
+	describe(b, "max_groups", "gauge", "The limit of groups at once.");
+	buf_printf(b, "seatcast_max_groups %ld\n", o->max_groups);
 	describe(b, "database_away", "gauge", "Processes that have no connection to the database now.");
 	buf_printf(b, "seatcast_database_away %lld\n", (long long)board_total(board, BOARD_database_away));
 }
@@ -193,9 +226,12 @@ action_metrics(struct request *rq)
 	struct buf		 b = BUF_INIT;
 	int			 v;
 
-	about_program(&b, board);
+	about_program(&b, board, worker_opts(rq->worker));
+	refused(&b, board);
 	for (v = 0; v < BOARD__MAX; v++)
-		if (board_shape((enum board_value)v) == BOARD_COUNTER)
+		if (is_refusal((enum board_value)v))
+			continue;
+		else if (board_shape((enum board_value)v) == BOARD_COUNTER)
 			counter(&b, board, (enum board_value)v);
 		else if (board_shape((enum board_value)v) == BOARD_GAUGE)
 			group_gauge(&b, board, (enum board_value)v);
@@ -336,16 +372,11 @@ last_said(struct buf *b, const struct board *board)
 static void
 refusals(struct buf *b, const struct board *board)
 {
-	static const struct { enum board_value v; const char *why; } reasons[] = {
-#define REFUSAL(NAME, name, why, text)	{ BOARD_refused_##name, why },
-#include "shared/refusal_tbl.h"
-#undef REFUSAL
-	};
 	size_t	i;
 	bool	any = false;
 
 	buf_puts(b, "<h2>Refused since the start</h2><dl>");
-	for (i = 0; i < sizeof(reasons) / sizeof(reasons[0]); i++)
+	for (i = 0; i < NREASONS; i++)
 		if (board_total(board, reasons[i].v) > 0) {
 			tile(b, reasons[i].why, board_total(board, reasons[i].v), true);
 			any = true;

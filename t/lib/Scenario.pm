@@ -140,6 +140,7 @@ sub fcgi { my ($self) = @_; return FastCGI->connect($self->{stage}{listen}) }
 # A counter's value: the sum over all lines of /metrics with this name (labels matching, if a pattern is given).  undef: none.
 sub counter {
 	my ($self, $name, $labels) = @_;
+	($name, $labels) = ('refused', qr/reason="$1"/) if $name =~ /^refused_(\w+)$/;
 	my $c = $self->fcgi->request(path => '/metrics')->answer;
 	my $sum = ($c->{body} // '') =~ /^# TYPE seatcast_${name}(?:_total)? /m ? 0 : undef;	# a gauge of groups, and no group
 	for (($c->{body} // '') =~ /^(seatcast_${name}(?:_total)?(?:\{[^}]*\})? \S+)$/mg) {
