@@ -51,6 +51,7 @@ for my $file (glob "$src/src/{,*/}*.c") {
 	while ($text =~ /\b(?:log_warnx?\(|fatalx?\(|log_warnx_seldom\(&[^,]+,)((?:\s*"(?:[^"\\]|\\.)*")+)/g) {
 		my $format = join '', $1 =~ /"((?:[^"\\]|\\.)*)"/g;
 		my ($piece) = sort { length $b <=> length $a } split /%[-0-9.*lz]*[a-zA-Z]/, $format;
+		next if !defined $piece;	# "%s": the text is made elsewhere
 		$piece =~ s/\A[\s:(]+|[\s:(]+\z//g;
 		push @unsaid, $format if index($plain, $piece) < 0;
 	}
