@@ -21,7 +21,7 @@ sub expect_end {
 	$c->expect_seat($seat => 'AVAILABLE', within => 5);
 	my @ended = ended_at($seat);
 	is(scalar(@ended), 1, "$says: it ends once");
-	cmp_ok(abs($ended[0] - $at), '<', $slack, sprintf '… %+.0f ms from its moment', 1000 * ($ended[0] - $at));
+	$s->in_time(abs($ended[0] - $at), $slack, sprintf '… %+.0f ms from its moment', 1000 * ($ended[0] - $at));
 	return;
 }
 

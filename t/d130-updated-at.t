@@ -81,7 +81,7 @@ sub soon {
 	my $at = time;
 	ref $do ? $do->() : $db->query($do);
 	$fan->expect_seat(%want, within => 2);
-	cmp_ok(time - $at, '<', $within, sprintf '%s: after %.0f ms', $says, 1000 * (time - $at));
+	$s->in_time(time - $at, $within, sprintf '%s: after %.0f ms', $says, 1000 * (time - $at));
 	return;
 }
 sub by_reconcile {	# it is late, is counted as such, and comes with the next reconcile
@@ -89,7 +89,7 @@ sub by_reconcile {	# it is late, is counted as such, and comes with the next rec
 	my ($before, $at) = ($s->counter('late_seats'), time);
 	ref $do ? $do->() : $db->query($do);
 	$fan->expect_seat(%want, within => 5);
-	cmp_ok(time - $at, '<', 3 + $within, sprintf '%s: after %.1f s', $says, time - $at);
+	$s->in_time(time - $at, 3 + $within, sprintf '%s: after %.1f s', $says, time - $at);
 	$s->expect_counter(late_seats => $before + $late, within => 2);
 	return;
 }
@@ -134,7 +134,7 @@ by_reconcile('a clock an hour behind', put(107, 'HOLD', utc('-1 h')), 1, 107 => 
 my $end = $db->value("INSERT INTO allocations (match_id, seat_id, status, hold_expires_at, updated_at) VALUES (1, 108, 'HOLD', @{[ utc('1.3 s') ]}, @{[ utc() ]}) RETURNING extract(epoch FROM hold_expires_at AT TIME ZONE 'UTC')");
 $fan->expect_seat(108 => 'HOLD', within => 1)->expect_seat(108 => 'AVAILABLE', within => 3);
 my ($e) = grep { $_->{json}{data}{seatId} == 108 && $_->{json}{data}{status} eq 'AVAILABLE' } $fan->events('update');
-cmp_ok(abs($e->{at} - $end), '<', 0.15 * ($ENV{SEATCAST_PATIENCE} // 1), sprintf 'a hold ends %+.0f ms from its moment', 1000 * ($e->{at} - $end));
+$s->in_time(abs($e->{at} - $end), 0.15 * ($ENV{SEATCAST_PATIENCE} // 1), sprintf 'a hold ends %+.0f ms from its moment', 1000 * ($e->{at} - $end));
 $s->expect_counter(late_seats => 4);
 is(scalar($fan->events('init')), 1, 'one stream, one init');
 my %true = map { @$_ } $db->query("SELECT s.id, CASE WHEN a.hold_expires_at <= @{[ utc() ]} THEN 'AVAILABLE' ELSE coalesce(a.status, 'AVAILABLE') END FROM seats s LEFT JOIN allocations a ON a.seat_id = s.id AND a.match_id = 1 WHERE s.block_id = 101");

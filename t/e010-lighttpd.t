@@ -29,7 +29,7 @@ CORE::close $old;
 $s->expect_counter(viewers => 2, within => 2);
 $c->close;
 $s->expect_counter(viewers => 1, within => 2);
-cmp_ok(time - $before, '<', 0.5, 'clients that leave are noticed at once');
+$s->in_time(time - $before, 0.5, 'clients that leave are noticed at once');
 
 # lighttpd restarted, on the same port, while something happens.
 my $port = $s->{stage}{port};

@@ -150,12 +150,12 @@ my @fan = map { $h->watch("fan $_", 1, $_ < 4 ? 101 : 102) } 0 .. 7;
 $_->expect_event('init') for @fan;
 is(join(' ', map { $_->{status} } @fan), join(' ', (200) x 8), 'eight streams, one connection');
 my ($last) = sort { $b <=> $a } map { $_->{event_seen}{at} - $_->{opened_at} } @fan;
-cmp_ok($last, '<', 0.7 * $patience, sprintf 'the last init is there after %.0f ms, though no stream ends', 1000 * $last);
+$s->in_time($last, 0.7 * $patience, sprintf 'the last init is there after %.0f ms, though no stream ends', 1000 * $last);
 $s->expect_counter(viewers => 8);
 for my $n (1 .. 5) {
 	my ($block, @who) = $n % 2 ? (101, @fan[0 .. 3]) : (102, @fan[4 .. 7]);
 	my $took = slowest(change($block, 1), @who);
-	cmp_ok($took, '<', $poll + $slack, sprintf 'update %d: the last of four streams has it after %.0f ms (poll: 200 ms)', $n, 1000 * $took);
+	$s->in_time($took, $poll + $slack, sprintf 'update %d: the last of four streams has it after %.0f ms (poll: 200 ms)', $n, 1000 * $took);
 }
 
 # One more than lighttpd takes on a connection is refused, and may be asked again: that is what a browser waits for.
@@ -174,8 +174,8 @@ $s->expect_counter(viewers => 8);
 my $t = time;
 $fan[0]->close;
 $s->expect_counter(viewers => 7, within => 2);
-cmp_ok(time - $t, '<', 0.5 * $patience, 'RST_STREAM: its viewer is gone at once, though nothing was sent');
-cmp_ok(slowest(change(101, 1), @fan[1 .. 3]), '<', $poll + $slack, '… and the others have their updates');
+$s->in_time(time - $t, 0.5 * $patience, 'RST_STREAM: its viewer is gone at once, though nothing was sent');
+$s->in_time(slowest(change(101, 1), @fan[1 .. 3]), $poll + $slack, '… and the others have their updates');
 
 # ---- requests beside streams ----
 
@@ -211,7 +211,7 @@ for (1 .. 14) {		# of 75 KB each: more than the window, lighttpd and the socket 
 	push @delay, slowest(change(102, 1), @fan[4 .. 7]);
 }
 @delay = sort { $a <=> $b } @delay;
-cmp_ok($delay[@delay / 2], '<', $poll + $slack, sprintf 'a stream is not read: the others are not held up (%d updates, median %.0f ms, slowest %.0f ms)',
+$s->in_time($delay[@delay / 2], $poll + $slack, sprintf 'a stream is not read: the others are not held up (%d updates, median %.0f ms, slowest %.0f ms)',
 	scalar @delay, map { 1000 * $_ } @delay[@delay / 2, -1]);
 cmp_ok($stuck->{unread}, '<=', 65535, "… it got what its window takes ($stuck->{unread} bytes)");
 my %now = map { ($_->[0] => $_->[1]) } $s->sql("SELECT s.id, coalesce(a.status::text, 'AVAILABLE') FROM seats s LEFT JOIN allocations a ON a.seat_id = s.id WHERE s.block_id = 101");
@@ -232,7 +232,7 @@ $stuck->resume_reading->expect_closed;
 $t = time;
 $h->close;
 $s->expect_counter(viewers => 0, within => 2);
-cmp_ok(time - $t, '<', 0.5 * $patience, 'the connection is closed: all seven viewers are gone at once');
+$s->in_time(time - $t, 0.5 * $patience, 'the connection is closed: all seven viewers are gone at once');
 
 # ---- forty streams ----
 
@@ -245,7 +245,7 @@ my ($seat, $status, $since) = change(101, 1);
 my @half = grep { $_->{name} =~ /[1357]$/ } @forty;
 ok($s->wait_for(sub { !grep { ($_->{seats}{$seat} // '') ne $status } @half }), 'all twenty of one block are told');
 my ($slowest) = sort { $b <=> $a } map { $_->{events}[-1]{at} - $since } @half;
-cmp_ok($slowest, '<', $poll + $slack, sprintf '… the last after %.0f ms', 1000 * $slowest);
+$s->in_time($slowest, $poll + $slack, sprintf '… the last after %.0f ms', 1000 * $slowest);
 $_->close for @h[1 .. 4];
 $s->expect_counter(viewers => 8);
 

@@ -53,7 +53,7 @@ for my $way (['HTTP/1.1', '--http1.1'], ['HTTP/2', '--http2']) {
 	my $c = start($base . $s->stream_path(1, 101), $option);
 	$s->expect("$version: init", sub { body($c) =~ /^event: init\ndata: .*\nid: .*\n\n/m });
 	my $took = time - $t;
-	cmp_ok($took, '<', 1.0 * $patience, sprintf '… after %.0f ms, with the start of curl', 1000 * $took);
+	$s->in_time($took, 1.0 * $patience, sprintf '… after %.0f ms, with the start of curl', 1000 * $took);
 	like(head($c), qr{^\Q$version\E 200 .*^content-type: text/event-stream}msi, '… in that version');
 	my @delay;
 	for (1 .. 5) {
@@ -64,7 +64,7 @@ for my $way (['HTTP/1.1', '--http1.1'], ['HTTP/2', '--http2']) {
 		push @delay, time - $t;
 	}
 	@delay = sort { $a <=> $b } @delay;
-	cmp_ok($delay[-1], '<', $poll + $slack, sprintf 'five updates, the slowest after %.0f ms (poll: 200 ms)', 1000 * $delay[-1]);
+	$s->in_time($delay[-1], $poll + $slack, sprintf 'five updates, the slowest after %.0f ms (poll: 200 ms)', 1000 * $delay[-1]);
 
 	# Who leaves is noticed though nothing is sent: politely (close_notify), and killed.
 	my $polite = start($base . $s->stream_path(1, 101), $option, '--max-time', 2);
@@ -72,11 +72,11 @@ for my $way (['HTTP/1.1', '--http1.1'], ['HTTP/2', '--http2']) {
 	$stage->wait_end($polite);
 	$t = time;
 	$s->expect_counter(viewers => 1, within => 2);
-	cmp_ok(time - $t, '<', 0.5 * $patience, 'a client that closes is noticed at once');
+	$s->in_time(time - $t, 0.5 * $patience, 'a client that closes is noticed at once');
 	$t = time;
 	$stage->stop($c, 'KILL');
 	$s->expect_counter(viewers => 0, within => 2);
-	cmp_ok(time - $t, '<', 0.5 * $patience, '… and one that is killed');
+	$s->in_time(time - $t, 0.5 * $patience, '… and one that is killed');
 	$stage->stop($polite);
 
 	# Ordinary requests

@@ -44,7 +44,7 @@ for my $signal (qw(TERM USR1)) {
 	$s->restart_seatcast;
 	@c = viewers();
 }
-cmp_ok(end_with('INT', @c), '<', 1, '… at once');
+$s->in_time(end_with('INT', @c), 1, '… at once');
 
 # Twice: now.
 $s->restart_seatcast(undef, drain_timeout => '60s');
@@ -52,11 +52,11 @@ $s->restart_seatcast(undef, drain_timeout => '60s');
 kill 'TERM', $s->pid('seatcast');
 $s->pass_time(0.2);
 ok(!$s->{stage}->ended('seatcast'), 'SIGTERM with a long --drain-timeout: it drains');
-cmp_ok(end_with('INT', @c), '<', 1.5, '… and SIGINT ends that at once');
+$s->in_time(end_with('INT', @c), 1.5, '… and SIGINT ends that at once');
 
 # With nobody there it has nothing to wait for.
 $s->restart_seatcast(undef, drain_timeout => '60s');
-cmp_ok(end_with('TERM'), '<', 1, 'without viewers SIGTERM ends at once');
+$s->in_time(end_with('TERM'), 1, 'without viewers SIGTERM ends at once');
 
 # A second one on the same socket is told so, and does no harm.
 $s->restart_seatcast(undef, drain_timeout => '0s');
@@ -79,7 +79,7 @@ is($s->{stage}->stop('second'), 0, '… which ends as it should');
 ok(!-e $socket, '… and removes it');
 $s->start_seatcast(drain_timeout => '0s');
 $fan = $s->client('fan')->watch(1, 101)->expect_event('init');
-cmp_ok(end_with('TERM', $fan), '<', 1, 'SIGTERM with --drain-timeout 0s');
+$s->in_time(end_with('TERM', $fan), 1, 'SIGTERM with --drain-timeout 0s');
 
 # What is no conninfo is a bad command line, and not a database that never comes.
 for my $bad ('nonsense', 'foo=bar', "host='unterminated", 'postgresql://[::1/x', 'postgresql://x:ge/heim\@localhost/x') {

@@ -45,6 +45,7 @@ sub new {
 	$h{pg}{unix_socket_permissions} = '0777' if $server;		# whose programs are another user's
 	my $stage = $self->{stage} = Stage->new(pg => { log_statement => 'all', %{$h{pg} // {}} });
 	$current = $self;
+	$stage->spawn('canary', [$^X, "$stage->{src}/t/lib/canary.pl"]);
 	$stage->pg_start->pg_install(%h);
 	$stage->{tick} = sub { $self->serve(0.01) };
 	if ($server) {
@@ -115,6 +116,21 @@ sub expect {
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 	ok($self->wait_for($cond, $within), $says) or die "not seen: $says\n";
 	return $self;
+}
+
+# One TAP line: what took so many seconds, in the last ten or so, took less than the limit.  A change passes five processes
+# or so on its way to a client, and each may have had to wait for a core: five times as late as this machine woke a sleeper
+# meanwhile (canary.pl) is added to the limit, so that a starved machine is told apart from a slow program.
+sub in_time {
+	my ($self, $took, $limit, $says) = @_;
+	my ($since, $late) = (time - ($took // 0) - 10, 0);
+	for ($self->log_text('canary') =~ /^([\d.]+ [\d.]+)$/mg) {
+		my ($woke, $by) = split / /;
+		$late = $by if $woke > $since && $by > $late;
+	}
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	note(sprintf 'the machine woke a sleeper %.0f ms late meanwhile', 1000 * $late) if $late > 0.02;
+	return cmp_ok($took // 9e9, '<', $limit + 5 * $late, $says);
 }
 
 # Let time pass with the clients served: for promises about what does not happen.

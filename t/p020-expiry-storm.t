@@ -59,7 +59,7 @@ sub check_ends {
 	is(scalar(@twice), 0, '… once each');
 	@off = sort { $a <=> $b } values %first;
 	cmp_ok(-$off[0], '<', $slack, sprintf '… none before its moment (earliest %+.0f ms)', 1000 * $off[0]);
-	cmp_ok($off[-1], '<', $slack, sprintf '… each at its moment: p50 %+.0f ms, p99 %+.0f ms, latest %+.0f ms', map { 1000 * $_ } $off[@off / 2], $off[@off * 0.99], $off[-1]);
+	$s->in_time($off[-1], $slack, sprintf '… each at its moment: p50 %+.0f ms, p99 %+.0f ms, latest %+.0f ms', map { 1000 * $_ } $off[@off / 2], $off[@off * 0.99], $off[-1]);
 	return;
 }
 
