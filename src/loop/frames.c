@@ -2,14 +2,20 @@
  * The whole of what changed since a version is kept in parts of about 4 KiB, each
  * a record of its own that ends between two events: where a slow viewer can be
  * taken off it.
+ *
+ * What is kept to be shared has a limit: viewers may choose so many different
+ * views that there is more to keep than is ever shared.  Beyond it a frame is
+ * encoded for each who needs it.
  */
 #include <bsd/stdlib.h>
 #include <stdio.h>
 #include <string.h>
 
 #include <uthash.h>
+#include <utlist.h>
 
 #include "base/buf.h"
+#include "base/opts.h"
 #include "loop/frames.h"
 #include "loop/poller.h"
 #include "loop/sse.h"
@@ -23,22 +29,40 @@
 #define RETRY_MS		2000
 #define RETRY_JITTER_MS		1000
 #define PART_BYTES		4000	/* of content: what a slow viewer may hold on to */
-#define SNAPSHOT_HEADERS	"Cache-Control: public, max-age=1, stale-while-revalidate=5\r\n"
+#define KEPT_BYTES		(8u << 20)	/* of all frames that are kept to be shared */
+#define REMEMBERED		1024	/* framesets that nobody watches */
+
+/* What is kept in a frameset: init, the news of some viewers, a body. */
+enum frame_kind { FRAME_INIT, FRAME_NEWS, FRAME_SNAPSHOT, FRAME_CHANGES };
 
 /*
- * What is news to viewers that know the same, shared by them: the whole of it
- * (from 0, upto the current version), or one part of a pass.
+ * What viewers that know the same share: the whole of their news (from
+ * VIEW_BEGIN, upto the current version), or one part of a pass.
  */
 struct frame_key {
-	struct sse_known known;
-	uint64_t	 upto;		/* the version that its id names */
-	int64_t		 from;		/* seat */
+	struct view_known known;
+	uint64_t	 upto;		/* the version that its id names; changes: database time */
+	uint64_t	 from;		/* place */
+	uint64_t	 kind;		/* enum frame_kind */
 };
 struct frame {
 	struct frame_key key;
-	struct chunk	*chunk;	/* NULL: nothing is left from there */
-	int64_t		 next;		/* parts: where the next one begins */
+	struct chunk	*chunk;		/* NULL: nothing is left from there */
+	uint64_t	 next;		/* parts: where the next one begins */
+	size_t		 body_len;	/* bodies: without framing */
+	char		 etag[HTTP_ETAG_BYTES];	/* snapshots */
 	UT_hash_handle	 hh;
+};
+
+struct frameset {
+	struct view	 view;		/* every byte of it is set: a key */
+	uint32_t	 epoch;		/* of its ids */
+	size_t		 viewers;
+	uint64_t	 version;	/* that the frames are of */
+	int64_t		 as_of_ms;	/* poll that the bodies of changes are of */
+	struct frame	*frames;
+	struct frameset	*prev, *next;	/* in `remembered`, when there are no viewers */
+	UT_hash_handle	 hh, by_epoch;
 };
 
 /* The part of a chunk that somebody is stuck in: alive while one publication looks for them. */
@@ -54,51 +78,159 @@ struct stuck {
 
 struct frames {
 	const struct poller	*poller;
+	const struct opts	*opts;
 	struct board_slot	*slot;
-	uint32_t		 epoch;
-	uint64_t		 version;	/* that the next three are of */
-	struct frame		*events;
-	struct chunk		*init;
-	struct chunk		*snapshot;
+	uint32_t		 epoch;		/* of the next new view */
+	struct frameset		*sets;		/* by view */
+	struct frameset		*epochs;	/* the same, by epoch */
+	struct frameset		*remembered;	/* unwatched, oldest first */
+	size_t			 nremembered;
+	size_t			 kept;		/* bytes of all frames in all sets */
 	int64_t			 marks_ms;	/* poll that the marks are of */
 	struct chunk		*marks[FRAMES_MARKS];
 	struct stuck		*stuck;
 	struct buf		 scratch;
 };
 
+static const struct seat_map *
+seats(const struct frames *f)
+{
+	return (poller_seats(f->poller));
+}
+
+/* --- framesets ------------------------------------------------------------- */
+
 static void
-forget_version(struct frames *f)
+frame_free(struct frames *f, struct frame *fr)
+{
+	f->kept -= fr->chunk != NULL ? fr->chunk->len : 0;
+	chunk_unref(&fr->chunk);
+	free(fr);
+}
+
+static void
+set_forget_frames(struct frames *f, struct frameset *fs)
 {
 	struct frame *fr, *next;
 
-	HASH_ITER(hh, f->events, fr, next) {
-		HASH_DEL(f->events, fr);
-		chunk_unref(&fr->chunk);
-		free(fr);
+	HASH_ITER(hh, fs->frames, fr, next) {
+		HASH_DEL(fs->frames, fr);
+		frame_free(f, fr);
 	}
-	chunk_unref(&f->init);
-	chunk_unref(&f->snapshot);
 }
 
 static void
-forget_marks(struct frames *f)
+set_follow_version(struct frames *f, struct frameset *fs)
 {
-	int i;
+	uint64_t now = seat_version(seats(f));
 
-	for (i = 0; i < FRAMES_MARKS; i++)
-		chunk_unref(&f->marks[i]);
+	if (fs->version == now)
+		return;
+	set_forget_frames(f, fs);
+	fs->version = now;
 }
 
-static struct stream_id
-id_of(const struct frames *f, uint64_t version)
+static void
+set_free(struct frames *f, struct frameset *fs)
 {
-	return ((struct stream_id){ f->epoch, version });
+	set_forget_frames(f, fs);
+	HASH_DELETE(hh, f->sets, fs);
+	if (fs->by_epoch.tbl != NULL)
+		HASH_DELETE(by_epoch, f->epochs, fs);
+	free(fs);
 }
 
-static struct stream_id
-current_id(const struct frames *f)
+/* NULL: ENOMEM. */
+static struct frameset *
+set_new(struct frames *f, const struct view *v)
 {
-	return (id_of(f, seat_version(poller_seats(f->poller))));
+	struct frameset *fs;
+
+	if ((fs = calloc(1, sizeof(*fs))) == NULL)
+		return (NULL);
+	fs->view = *v;
+	fs->epoch = f->epoch;
+	HASH_ADD(hh, f->sets, view, sizeof(fs->view), fs);
+	if (fs->hh.tbl == NULL) {	/* HASH_NONFATAL_OOM */
+		free(fs);
+		return (NULL);
+	}
+	HASH_ADD(by_epoch, f->epochs, epoch, sizeof(fs->epoch), fs);
+	if (fs->by_epoch.tbl == NULL) {
+		set_free(f, fs);
+		return (NULL);
+	}
+	if (++f->epoch == 0)
+		f->epoch++;
+	return (fs);
+}
+
+static void
+forget_oldest(struct frames *f)
+{
+	struct frameset *fs = f->remembered;
+
+	DL_DELETE(f->remembered, fs);
+	f->nremembered--;
+	set_free(f, fs);
+}
+
+struct frameset *
+frames_watch(struct frames *f, const struct view *v)
+{
+	struct view	 key;
+	struct frameset	*fs;
+
+	memset(&key, 0, sizeof(key));	/* padding too */
+	key.kind = v->kind;
+	key.nblocks = v->nblocks;
+	memcpy(key.blocks, v->blocks, v->nblocks * sizeof(key.blocks[0]));
+	HASH_FIND(hh, f->sets, &key, sizeof(key), fs);
+	if (fs == NULL && (fs = set_new(f, &key)) == NULL)
+		return (NULL);
+	if (fs->viewers++ == 0 && fs->prev != NULL) {
+		DL_DELETE(f->remembered, fs);
+		f->nremembered--;
+		fs->prev = fs->next = NULL;
+	}
+	return (fs);
+}
+
+void
+frames_unwatch(struct frames *f, struct frameset **fsp)
+{
+	struct frameset *fs = *fsp;
+
+	*fsp = NULL;
+	if (fs == NULL || --fs->viewers > 0)
+		return;
+	DL_APPEND(f->remembered, fs);
+	if (++f->nremembered > REMEMBERED)
+		forget_oldest(f);
+}
+
+bool
+frames_knows(const struct frames *f, const struct frameset *fs, struct stream_id id)
+{
+	struct frameset *of;
+
+	HASH_FIND(by_epoch, f->epochs, &id.epoch, sizeof(id.epoch), of);
+	return (of != NULL && id.version >= 1 && id.version <= seat_version(seats(f)) &&
+	    view_includes(&of->view, &fs->view));
+}
+
+uint64_t
+frames_layout_version(const struct frames *f, const struct frameset *fs)
+{
+	return (view_layout_version(&fs->view, seats(f)));
+}
+
+/* --- frames ----------------------------------------------------------------- */
+
+static struct stream_id
+id_of(const struct frameset *fs, uint64_t version)
+{
+	return ((struct stream_id){ fs->epoch, version });
 }
 
 /* What is in scratch as a chunk with that many events.  NULL: ENOMEM. */
@@ -114,53 +246,38 @@ encode(struct frames *f, unsigned events)
 	return (p);
 }
 
-static void
-follow_version(struct frames *f)
-{
-	uint64_t now = seat_version(poller_seats(f->poller));
-
-	if (f->version == now)
-		return;
-	forget_version(f);
-	f->version = now;
-}
-
-struct chunk *
-frames_init(struct frames *f)
-{
-	follow_version(f);
-	if (f->init == NULL) {
-		sse_init(&f->scratch, current_id(f), poller_seats(f->poller));
-		f->init = encode(f, 1);
-	}
-	return (f->init);
-}
-
-/* The part of a pass that key names into fr. */
 static int
-encode_part(struct frames *f, struct frame *fr)
+encode_init(struct frames *f, const struct frameset *fs, struct frame *fr)
+{
+	sse_init(&f->scratch, id_of(fs, fs->version), &fs->view, seats(f));
+	return ((fr->chunk = encode(f, 1)) != NULL ? 0 : -1);
+}
+
+/* The part of a pass that the frame's key names. */
+static int
+encode_part(struct frames *f, const struct frameset *fs, struct frame *fr)
 {
 	size_t n;
 
-	n = sse_updates_part(&f->scratch, id_of(f, fr->key.upto), poller_seats(f->poller), &fr->key.known,
+	n = sse_news_part(&f->scratch, id_of(fs, fr->key.upto), &fs->view, seats(f), &fr->key.known,
 	    fr->key.from, PART_BYTES, &fr->next);
 	if (n == 0 && buf_ok(&f->scratch))
 		return (0);		/* nothing is left: no chunk */
 	return ((fr->chunk = encode(f, (unsigned)n)) != NULL ? 0 : -1);
 }
 
-/* All of the news that key names into fr, in parts at which a slow viewer can be taken off it. */
+/* All of the news that the frame's key names, in parts at which a slow viewer can be taken off it. */
 static int
-encode_whole(struct frames *f, struct frame *fr)
+encode_whole(struct frames *f, const struct frameset *fs, struct frame *fr)
 {
 	struct chunk	*p;
 	unsigned	 events = 0;
-	int64_t		 from = 0;
+	uint64_t	 from = VIEW_BEGIN;
 
 	if ((p = chunk_new(FRAMES_REQUEST_ID, NULL, 0)) == NULL)
 		return (-1);
 	do {
-		events += (unsigned)sse_updates_part(&f->scratch, id_of(f, fr->key.upto), poller_seats(f->poller),
+		events += (unsigned)sse_news_part(&f->scratch, id_of(fs, fr->key.upto), &fs->view, seats(f),
 		    &fr->key.known, from, PART_BYTES, &from);
 		if (!buf_ok(&f->scratch))
 			chunk_unref(&p);
@@ -169,64 +286,139 @@ encode_whole(struct frames *f, struct frame *fr)
 		buf_reset(&f->scratch);
 		if (p == NULL)
 			return (-1);
-	} while (from != SSE_NO_SEAT);
+	} while (from != VIEW_END);
 	p->events = events;
-	board_add(f->slot, BOARD_frames, 1);
+	board_add(f->slot, BOARD_frames, events > 0);
 	fr->chunk = p;
-	fr->next = SSE_NO_SEAT;
 	return (0);
 }
 
-/* The frame of that key, made if nobody needed it before; borrowed.  NULL: ENOMEM. */
-static const struct frame *
-get(struct frames *f, const struct sse_known *known, uint64_t upto, int64_t from)
+static int
+encode_news(struct frames *f, const struct frameset *fs, struct frame *fr)
 {
-	struct frame_key	 key;
+	return (fr->key.from == VIEW_BEGIN ? encode_whole(f, fs, fr) : encode_part(f, fs, fr));
+}
+
+/* What is in scratch is a body. */
+static int
+encode_body(struct frames *f, struct frame *fr)
+{
+	fr->body_len = f->scratch.len;
+	if (buf_ok(&f->scratch))
+		http_etag(fr->etag, f->scratch.data, f->scratch.len);
+	fr->chunk = chunk_from(FRAMES_REQUEST_ID, &f->scratch);
+	buf_reset(&f->scratch);
+	return (fr->chunk != NULL ? 0 : -1);
+}
+
+static int
+encode_snapshot(struct frames *f, const struct frameset *fs, struct frame *fr)
+{
+	sse_snapshot_json(&f->scratch, &fs->view, seats(f));
+	return (encode_body(f, fr));
+}
+
+static int
+encode_changes(struct frames *f, const struct frameset *fs, struct frame *fr)
+{
+	sse_changes_json(&f->scratch, id_of(fs, fs->version), (int64_t)fr->key.upto, &fs->view, seats(f),
+	    fr->key.known.version);
+	return (encode_body(f, fr));
+}
+
+/* Keep a frame for others, if there is room.  false: it is the caller's alone. */
+static bool
+keep(struct frames *f, struct frameset *fs, struct frame *fr)
+{
+	size_t len = fr->chunk != NULL ? fr->chunk->len : 0;
+
+	if (f->kept + len > KEPT_BYTES)
+		return (false);
+	HASH_ADD(hh, fs->frames, key, sizeof(fr->key), fr);
+	if (fr->hh.tbl == NULL)		/* HASH_NONFATAL_OOM */
+		return (false);
+	f->kept += len;
+	return (true);
+}
+
+/*
+ * The frame of that key, made if nobody needed it before, copied to *fr_r with a
+ * reference to its chunk.  0, or -1: ENOMEM.
+ */
+static int
+get(struct frames *f, struct frameset *fs, enum frame_kind kind, const struct view_known *known, uint64_t upto,
+    uint64_t from, struct frame *fr_r)
+{
+	static int (*const encoders[])(struct frames *, const struct frameset *, struct frame *) = {
+		[FRAME_INIT]	 = encode_init,
+		[FRAME_NEWS]	 = encode_news,
+		[FRAME_SNAPSHOT] = encode_snapshot,
+		[FRAME_CHANGES]	 = encode_changes,
+	};
+	struct frame_key	 key = { *known, upto, from, kind };
 	struct frame		*fr;
 
-	memset(&key, 0, sizeof(key));
-	key.known = *known;
-	key.upto = upto;
-	key.from = from;
-	follow_version(f);
-	HASH_FIND(hh, f->events, &key, sizeof(key), fr);
-	if (fr != NULL)
-		return (fr);
+	set_follow_version(f, fs);
+	HASH_FIND(hh, fs->frames, &key, sizeof(key), fr);
+	if (fr != NULL) {
+		*fr_r = *fr;
+		if (fr->chunk != NULL)
+			chunk_ref(fr->chunk);
+		return (0);
+	}
 	if ((fr = calloc(1, sizeof(*fr))) == NULL)
-		return (NULL);
+		return (-1);
 	fr->key = key;
-	if ((from == 0 ? encode_whole(f, fr) : encode_part(f, fr)) == -1) {
+	if (encoders[kind](f, fs, fr) == -1) {
 		free(fr);
-		return (NULL);
+		return (-1);
 	}
-	HASH_ADD(hh, f->events, key, sizeof(fr->key), fr);
-	if (fr->hh.tbl == NULL) {	/* HASH_NONFATAL_OOM */
-		chunk_unref(&fr->chunk);
-		free(fr);
-		return (NULL);
-	}
-	return (fr);
+	*fr_r = *fr;
+	if (!keep(f, fs, fr))
+		free(fr);		/* the reference goes to the caller */
+	else if (fr->chunk != NULL)
+		chunk_ref(fr->chunk);
+	return (0);
+}
+
+static const struct view_known knows_nothing;
+
+struct chunk *
+frames_init(struct frames *f, struct frameset *fs)
+{
+	struct frame fr;
+
+	return (get(f, fs, FRAME_INIT, &knows_nothing, 0, 0, &fr) == 0 ? fr.chunk : NULL);
 }
 
 struct chunk *
-frames_news(struct frames *f, const struct sse_known *known)
+frames_news(struct frames *f, struct frameset *fs, const struct view_known *known)
 {
-	const struct frame *fr = get(f, known, seat_version(poller_seats(f->poller)), 0);
+	struct frame fr;
 
-	return (fr != NULL ? fr->chunk : NULL);
+	return (get(f, fs, FRAME_NEWS, known, seat_version(seats(f)), VIEW_BEGIN, &fr) == 0 ? fr.chunk : NULL);
 }
 
 int
-frames_part(struct frames *f, const struct sse_known *known, uint64_t upto, int64_t from,
-    struct chunk **part_r, int64_t *next_r)
+frames_part(struct frames *f, struct frameset *fs, const struct view_known *known, uint64_t upto,
+    uint64_t from, struct chunk **part_r, uint64_t *next_r)
 {
-	const struct frame *fr;
+	struct frame fr;
 
-	if ((fr = get(f, known, upto, from)) == NULL)
+	if (get(f, fs, FRAME_NEWS, known, upto, from, &fr) == -1)
 		return (-1);
-	*part_r = fr->chunk;
-	*next_r = fr->next;
+	*part_r = fr.chunk;
+	*next_r = fr.next;
 	return (0);
+}
+
+static void
+forget_marks(struct frames *f)
+{
+	int i;
+
+	for (i = 0; i < FRAMES_MARKS; i++)
+		chunk_unref(&f->marks[i]);
 }
 
 struct chunk *
@@ -243,57 +435,123 @@ frames_mark(struct frames *f, enum frames_mark mark)
 		write[mark](&f->scratch, as_of);
 		f->marks[mark] = encode(f, 1);
 	}
-	return (f->marks[mark]);
+	return (f->marks[mark] != NULL ? chunk_ref(f->marks[mark]) : NULL);
 }
 
 struct chunk *
-frames_head(struct frames *f)
+frames_head(struct frames *f, const char *origin)
 {
-	http_stream_header(&f->scratch, NULL);
+	char cors[HTTP_CORS_BYTES];
+
+	http_stream_header(&f->scratch, http_cors(cors, f->opts->allow_origin, origin));
 	event_retry(&f->scratch, RETRY_MS + arc4random_uniform(RETRY_JITTER_MS + 1));
 	return (encode(f, 0));
 }
 
-/* Into scratch: 200 with the seats, or 304. */
+/* --- answers ---------------------------------------------------------------- */
+
+/*
+ * How long an answer may be shown: a second, and while another is fetched.  What
+ * comes from memory while the database is away says how old it is, and may not
+ * be shown for longer than that second.
+ */
 static void
-put_snapshot(struct frames *f, const struct chan_handover *h)
+put_freshness(const struct frames *f, struct buf *b)
 {
-	struct buf	body = BUF_INIT;
-	char		id[STREAM_ID_BYTES], headers[256];
+	char	 time[EVENT_TIME_BYTES];
+	int64_t	 age_s = poller_age_ms(f->poller) / 1000;
 
-	stream_id_format(id, current_id(f));
-	snprintf(headers, sizeof(headers), "ETag: \"%s\"\r\n" SNAPSHOT_HEADERS, id);
-	if (http_etag_matches(h->if_none_match[0] != '\0' ? h->if_none_match : NULL, id)) {
-		http_answer(&f->scratch, 304, NULL, headers, NULL, 0, h->head);
-		return;
-	}
-	sse_snapshot_json(&body, poller_seats(f->poller));
-	if (buf_ok(&body))
-		http_answer(&f->scratch, 200, "application/json", headers, body.data, body.len, h->head);
+	event_time_format(time, poller_as_of_ms(f->poller));
+	buf_printf(b, "As-Of: %s\r\n", time);
+	if (poller_is_stale(f->poller))
+		buf_printf(b, "Age: %lld\r\nCache-Control: public, max-age=%lld\r\n", (long long)age_s,
+		    (long long)age_s + 1);
 	else
-		f->scratch.failed = true;
-	buf_fini(&body);
+		buf_puts(b, "Cache-Control: public, max-age=1, stale-while-revalidate=5\r\n");
 }
 
-struct chunk *
-frames_snapshot(struct frames *f, const struct chan_handover *h)
+/* They say when they were so: others with the next poll, news or not. */
+static void
+forget_old_changes(struct frames *f, struct frameset *fs, int64_t as_of_ms)
 {
-	bool		 plain = !h->head && h->if_none_match[0] == '\0' && h->request_id == FRAMES_REQUEST_ID;
-	struct chunk	*p;
+	struct frame *fr, *next;
 
-	follow_version(f);
-	if (plain && f->snapshot != NULL)
-		return (chunk_ref(f->snapshot));
-	put_snapshot(f, h);
-	p = chunk_from(h->request_id, &f->scratch);
-	buf_reset(&f->scratch);
-	if (plain && p != NULL)
-		f->snapshot = chunk_ref(p);
-	return (p);
+	if (fs->as_of_ms == as_of_ms)
+		return;
+	fs->as_of_ms = as_of_ms;
+	HASH_ITER(hh, fs->frames, fr, next)
+		if (fr->key.kind == FRAME_CHANGES) {
+			HASH_DEL(fs->frames, fr);
+			frame_free(f, fr);
+		}
 }
 
+static int
+get_body(struct frames *f, struct frameset *fs, const struct chan_handover *h, struct frame *fr_r)
+{
+	struct view_known	known = { 0, VIEW_END, 0 };
+	int64_t			as_of_ms = poller_as_of_ms(f->poller);
+
+	if (h->kind == CHAN_SNAPSHOT)
+		return (get(f, fs, FRAME_SNAPSHOT, &known, 0, 0, fr_r));
+	forget_old_changes(f, fs, as_of_ms);
+	if (frames_knows(f, fs, h->resume) && h->resume.version >= frames_layout_version(f, fs))
+		known.version = h->resume.version;
+	return (get(f, fs, FRAME_CHANGES, &known, (uint64_t)as_of_ms, 0, fr_r));
+}
+
+/* A chunk for another request id than that of shared frames; takes the reference.  NULL: ENOMEM, or p was. */
+static struct chunk *
+address(struct chunk *p, uint16_t request_id)
+{
+	struct chunk *own;
+
+	if (p == NULL || request_id == FRAMES_REQUEST_ID)
+		return (p);
+	own = chunk_readdressed(p, request_id);
+	chunk_unref(&p);
+	return (own);
+}
+
+int
+frames_answer(struct frames *f, struct frameset *fs, const struct chan_handover *h,
+    struct chunk **head_r, struct chunk **body_r)
+{
+	struct buf	headers = BUF_INIT;
+	struct frame	fr;
+	char		cors[HTTP_CORS_BYTES];
+	bool		same, body;
+
+	if (get_body(f, fs, h, &fr) == -1)
+		return (-1);
+	same = h->kind == CHAN_SNAPSHOT && h->if_none_match[0] != '\0' && http_etag_matches(h->if_none_match, fr.etag);
+	body = !same && !h->head;
+	if (h->kind == CHAN_SNAPSHOT)
+		buf_printf(&headers, "ETag: \"%s\"\r\n", fr.etag);
+	put_freshness(f, &headers);
+	buf_puts(&headers, http_cors(cors, f->opts->allow_origin, h->origin));
+	if (!buf_ok(&headers))
+		f->scratch.failed = true;
+	else
+		http_answer(&f->scratch, same ? 304 : 200, same ? NULL : "application/json", headers.data, NULL,
+		    fr.body_len, true);
+	buf_fini(&headers);
+	*head_r = chunk_from(h->request_id, &f->scratch);
+	buf_reset(&f->scratch);
+	if (!body)
+		chunk_unref(&fr.chunk);
+	*body_r = address(fr.chunk, h->request_id);
+	if (*head_r != NULL && (*body_r != NULL) == body)
+		return (0);
+	chunk_unref(head_r);
+	chunk_unref(body_r);
+	return (-1);
+}
+
+/* --- publication ------------------------------------------------------------ */
+
 struct chunk *
-frames_stuck_part(struct frames *f, struct chunk *p, size_t offset, size_t *start_r, int64_t *next_r)
+frames_stuck_part(struct frames *f, struct chunk *p, size_t offset, size_t *start_r, uint64_t *next_r)
 {
 	struct stuck *st, *known;
 
@@ -321,8 +579,8 @@ frames_stuck_part(struct frames *f, struct chunk *p, size_t offset, size_t *star
 	return (chunk_ref(st->part));
 }
 
-void
-frames_forget_stuck(struct frames *f)
+static void
+forget_stuck(struct frames *f)
 {
 	struct stuck *st, *next;
 
@@ -334,14 +592,27 @@ frames_forget_stuck(struct frames *f)
 	}
 }
 
+void
+frames_published(struct frames *f)
+{
+	struct frameset *fs;
+
+	forget_stuck(f);
+	for (fs = f->sets; f->kept > 0 && fs != NULL; fs = fs->hh.next)
+		set_follow_version(f, fs);
+}
+
+/* --- life ------------------------------------------------------------------- */
+
 struct frames *
-frames_new(const struct poller *poller, struct board_slot *slot, uint32_t epoch)
+frames_new(const struct poller *poller, const struct opts *o, struct board_slot *slot, uint32_t epoch)
 {
 	struct frames *f;
 
 	if ((f = calloc(1, sizeof(*f))) == NULL)
 		return (NULL);
 	f->poller = poller;
+	f->opts = o;
 	f->slot = slot;
 	f->epoch = epoch;
 	return (f);
@@ -350,13 +621,15 @@ frames_new(const struct poller *poller, struct board_slot *slot, uint32_t epoch)
 void
 frames_free(struct frames **fp)
 {
-	struct frames *f = *fp;
+	struct frames	*f = *fp;
+	struct frameset	*fs, *next;
 
 	if (f == NULL)
 		return;
-	forget_version(f);
+	HASH_ITER(hh, f->sets, fs, next)
+		set_free(f, fs);
 	forget_marks(f);
-	frames_forget_stuck(f);
+	forget_stuck(f);
 	buf_fini(&f->scratch);
 	free(f);
 	*fp = NULL;

@@ -578,3 +578,9 @@ poller_as_of_ms(const struct poller *f)
 {
 	return (f->as_of_ms);
 }
+
+int64_t
+poller_age_ms(const struct poller *f)
+{
+	return ((mono_us() - f->expiry.as_of_mono_us) / 1000);
+}

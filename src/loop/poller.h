@@ -52,5 +52,6 @@ bool		 poller_has_state(const struct poller *f);	/* a first snapshot is in */
 bool		 poller_is_current(const struct poller *f);	/* and it was polled since poller_resume */
 bool		 poller_is_stale(const struct poller *f);	/* no good poll for 3 s (or two intervals and 1 s) */
 int64_t		 poller_as_of_ms(const struct poller *f);	/* database time of the last good poll; 0: none */
+int64_t		 poller_age_ms(const struct poller *f);	/* how long ago that was, by our own clock */
 
 #endif

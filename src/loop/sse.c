@@ -1,14 +1,14 @@
 /*
- * A block may have tens of thousands of seats, and an init is built of all of
+ * A group may have tens of thousands of seats, and an init is built of all of
  * them: ids are numbers and a status is one of three words, so nothing needs
- * escaping and each seat is one printf.  Every payload is one line, hence one
+ * escaping and each cell is one printf.  Every payload is one line, hence one
  * data field.
  */
 #include <inttypes.h>
 #include <stdbool.h>
 
 #include "loop/sse.h"
-#include "wire/stream_id.h"
+#include "wire/event.h"
 
 /* Last of its block: clients in use take an id when its line arrives, and may only have it with everything before it. */
 static void
@@ -20,75 +20,137 @@ put_id(struct buf *b, struct stream_id id)
 	buf_printf(b, "id: %s\n", text);
 }
 
-void
-sse_snapshot_json(struct buf *b, const struct seat_map *seats)
+/* One seat of a list.  A block's own list need not say which block it is. */
+static void
+put_seat(struct buf *b, const struct view *v, const struct seat_block *block, const struct seat *s, bool first)
 {
-	size_t	 i, n = seat_count(seats);
+	buf_printf(b, "%s{\"id\":%" PRId64, first ? "" : ",", s->id);
+	if (v->kind == VIEW_MATCH)
+		buf_printf(b, ",\"blockId\":%" PRId64, block->id);
+	buf_printf(b, ",\"status\":\"%s\"}", seat_status_name(s->status));
+}
 
-	buf_puts(b, "{\"status\":200,\"data\":{\"seats\":[");
-	for (i = 0; i < n; i++) {
-		const struct seat *s = seat_at(seats, i);
+/* "seats":[…], by block and id. */
+static void
+put_seats(struct buf *b, const struct view *v, const struct seat_map *seats)
+{
+	const struct seat_block	*block;
+	bool			 first = true;
+	size_t			 i, at;
 
-		buf_printf(b, "%s{\"id\":%" PRId64 ",\"status\":\"%s\"}", i > 0 ? "," : "", s->id,
-		    seat_status_name(s->status));
+	buf_puts(b, "\"seats\":[");
+	for (i = 0; i < v->nblocks; i++) {
+		if ((block = seat_block_find(seats, v->blocks[i])) == NULL)
+			continue;
+		for (at = block->first; at < block->end; at++, first = false)
+			put_seat(b, v, block, seat_at(seats, at), first);
 	}
-	buf_puts(b, "]}}");
+	buf_puts(b, "]");
+}
+
+static void
+put_counts(struct buf *b, const struct seat_block *block)
+{
+	buf_printf(b, "\"available\":%" PRIu32 ",\"hold\":%" PRIu32 ",\"occupied\":%" PRIu32 "}",
+	    block->counts[SEAT_AVAILABLE], block->counts[SEAT_HOLD], block->counts[SEAT_OCCUPIED]);
+}
+
+/* "blocks":[…]: all that have seats. */
+static void
+put_blocks(struct buf *b, const struct seat_map *seats)
+{
+	size_t	 i;
+
+	buf_puts(b, "\"blocks\":[");
+	for (i = 0; i < seat_block_count(seats); i++) {
+		buf_printf(b, "%s{\"id\":%" PRId64 ",", i > 0 ? "," : "", seat_block_at(seats, i)->id);
+		put_counts(b, seat_block_at(seats, i));
+	}
+	buf_puts(b, "]");
 }
 
 void
-sse_init(struct buf *b, struct stream_id id, const struct seat_map *seats)
+sse_snapshot_json(struct buf *b, const struct view *v, const struct seat_map *seats)
 {
-	buf_puts(b, "event: init\ndata: ");
-	sse_snapshot_json(b, seats);
-	buf_puts(b, "\n");
+	buf_puts(b, "{\"status\":200,\"data\":{");
+	if (v->kind == VIEW_MATCH)
+		put_blocks(b, seats);
+	else
+		put_seats(b, v, seats);
+	buf_puts(b, "}}");
+}
+
+void
+sse_init(struct buf *b, struct stream_id id, const struct view *v, const struct seat_map *seats)
+{
+	buf_puts(b, "event: init\ndata: {\"status\":200,\"data\":{");
+	if (v->kind == VIEW_MATCH) {
+		put_blocks(b, seats);
+		buf_puts(b, ",");
+	}
+	put_seats(b, v, seats);
+	buf_puts(b, "}}\n");
 	put_id(b, id);
 	buf_puts(b, "\n");
 }
 
-static bool
-is_news(const struct sse_known *known, const struct seat *seat)
+/* An event's lines up to its data, without the id and the empty line. */
+static void
+put_cell(struct buf *b, const struct view *v, const struct cell *c)
 {
-	bool ahead = known->ahead_seat != SSE_NO_SEAT && seat->id >= known->ahead_seat;
-
-	return (seat->version > (ahead ? known->ahead_version : known->version));
-}
-
-/* One past the last seat that is news; 0: none is. */
-static size_t
-changed_end(const struct seat_map *seats, const struct sse_known *known)
-{
-	size_t	 i;
-
-	for (i = seat_count(seats); i > 0; i--)
-		if (is_news(known, seat_at(seats, i - 1)))
-			break;
-	return (i);
+	if (c->seat == NULL) {
+		buf_printf(b, "event: count\ndata: {\"status\":200,\"data\":{\"blockId\":%" PRId64 ",", c->block->id);
+		put_counts(b, c->block);
+		buf_puts(b, "}\n");
+		return;
+	}
+	buf_printf(b, "event: update\ndata: {\"status\":200,\"data\":{\"seatId\":%" PRId64, c->seat->id);
+	if (v->kind == VIEW_MATCH)
+		buf_printf(b, ",\"blockId\":%" PRId64, c->block->id);
+	buf_printf(b, ",\"status\":\"%s\"}}\n", seat_status_name(c->seat->status));
 }
 
 size_t
-sse_updates_part(struct buf *b, struct stream_id id, const struct seat_map *seats,
-    const struct sse_known *known, int64_t from, size_t max_bytes, int64_t *next_r)
+sse_news_part(struct buf *b, struct stream_id id, const struct view *v, const struct seat_map *seats,
+    const struct view_known *known, uint64_t from, size_t max_bytes, uint64_t *next_r)
 {
-	size_t	 i, end = changed_end(seats, known), began = b->len, n = 0;
+	struct view_walk	 walk;
+	struct cell		 cell, next;
+	size_t			 began = b->len, n = 0;
+	bool			 more;
 
-	*next_r = SSE_NO_SEAT;
-	if (end == 0)
-		return (0);
-	for (i = seat_lower_bound(seats, seat_block_at(seats, 0), from); i < end; i++) {
-		const struct seat *s = seat_at(seats, i);
-
-		if (!is_news(known, s))
-			continue;
+	view_walk_init(&walk, v, seats, known, from);
+	for (more = view_walk_next(&walk, &next); more; n++) {
 		if (b->len - began >= max_bytes) {
-			*next_r = s->id;
-			break;
+			*next_r = next.place;
+			return (n);
 		}
-		buf_printf(b, "event: update\ndata: {\"status\":200,\"data\":{\"seatId\":%" PRId64 ",\"status\":\"%s\"}}\n",
-		    s->id, seat_status_name(s->status));
-		if (i == end - 1)
+		cell = next;
+		more = view_walk_next(&walk, &next);
+		put_cell(b, v, &cell);
+		if (!more)
 			put_id(b, id);
 		buf_puts(b, "\n");
-		n++;
 	}
+	*next_r = VIEW_END;
 	return (n);
+}
+
+void
+sse_changes_json(struct buf *b, struct stream_id id, int64_t as_of_ms, const struct view *v,
+    const struct seat_map *seats, uint64_t since)
+{
+	const struct view_known	 known = { since, VIEW_END, 0 };
+	struct view_walk	 walk;
+	struct cell		 cell;
+	bool			 first = true;
+	char			 id_text[STREAM_ID_BYTES], time[EVENT_TIME_BYTES];
+
+	stream_id_format(id_text, id);
+	event_time_format(time, as_of_ms);
+	buf_printf(b, "{\"status\":200,\"data\":{\"id\":\"%s\",\"asOf\":\"%s\",\"seats\":[", id_text, time);
+	view_walk_init(&walk, v, seats, &known, VIEW_BEGIN);
+	for (; view_walk_next(&walk, &cell) && cell.seat != NULL; first = false)
+		put_seat(b, v, cell.block, cell.seat, first);
+	buf_puts(b, since == 0 ? "],\"full\":true}}" : "]}}");
 }

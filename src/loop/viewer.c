@@ -1,20 +1,18 @@
 /*
  * What a viewer gets next is derived from its state alone (viewer_next):
- *	its head (response header and retry), then
- *	the seats, if its version is not the current one: everything (init) when
- *	  it has nothing or the block's layout changed, else what changed since, then
- *	a beat, if one is owed, then
+ *	the cells of its view, if its version is not the current one: everything
+ *	  (init) when it has nothing or the layout changed, else what changed since, then
+ *	a beat, if one is owed and nothing else came, then
  *	stale or fresh, if it was told otherwise.
  * So an event can't be lost in a queue: there is none.
  *
  * A viewer that is in the middle of a frame when the next version comes is slow.
  * It keeps only the part of the frame that it is in (4 KiB, shared by all who
- * are stuck there) and goes on in a *pass*: part after part of what changed
- * since its version, each with the latest state, by ascending seat id, from the
- * seat where it was.  At the end of the pass it has the version of that frame
- * and its id, and of the seats in the pass even a later one (sse_known: ahead),
- * so that none of them comes twice.  It gets through however slow it is, and
- * costs a few numbers.  An init is one event and is completed as it is.
+ * are stuck there) and goes on in a pass (pass.h).  It gets through however slow
+ * it is, and costs a few numbers.  An init is one event and is completed as it is.
+ *
+ * Out of memory is silence: what could not be made is still owed, and tried
+ * again with the next look at those who are behind.
  *
  * The end of a request is an empty STDOUT record and END_REQUEST, then close:
  * closing without them makes web servers log errors and, before the answer was
@@ -32,10 +30,13 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/mono.h"
+#include "base/must.h"
 #include "loop/frames.h"
+#include "loop/pass.h"
 #include "loop/poller.h"
 #include "loop/viewer.h"
 #include "shared/board.h"
+#include "shared/chan.h"
 #include "wire/chunk.h"
 #include "wire/event.h"
 #include "wire/fcgi.h"
@@ -43,29 +44,113 @@
 #define RETURN_MS		2000	/* after the drain: time for the successor to start; as any retry (SPEC 2) */
 #define RETURN_JITTER_MS	1000
 
+/* --- lists ------------------------------------------------------------------ */
+
+/* The list of viewers in that state.  NULL: there is none. */
+static struct viewer **
+list_of(struct audience *a, enum viewer_state state)
+{
+	struct viewer **const lists[] = {
+		[VIEWER_NEW]	 = NULL,
+		[VIEWER_WAITING] = &a->waiting,
+		[VIEWER_LIVE]	 = &a->live,
+		[VIEWER_BEHIND]	 = &a->behind,
+		[VIEWER_ENDING]	 = &a->behind,
+	};
+
+	return (lists[state]);
+}
+
+static void
+leave_list(struct viewer *v)
+{
+	struct audience	*a = v->audience;
+	struct viewer	**list = list_of(a, v->state);
+
+	if (list != NULL)
+		DL_DELETE(*list, v);
+	if (list == &a->behind)
+		a->nbehind--;
+}
+
+/* To the end of the list of that state, which may be its own. */
+static void
+viewer_move(struct viewer *v, enum viewer_state state)
+{
+	struct audience	*a = v->audience;
+	struct viewer	**list = list_of(a, state);
+
+	leave_list(v);
+	if (list == &a->behind && list_of(a, v->state) != list)
+		v->behind_ms = mono_ms();
+	if (state == VIEWER_LIVE && v->state != VIEWER_LIVE)
+		v->heard_ms = mono_ms();
+	v->state = state;
+	DL_APPEND(*list, v);
+	if (list == &a->behind)
+		a->nbehind++;
+}
+
+/* --- coming and going ------------------------------------------------------- */
+
+static void
+watch(struct viewer *v, int events)
+{
+	struct ev_loop *ev = v->audience->ev;
+
+	if (ev_is_active(&v->io) && (v->io.events & (EV_READ | EV_WRITE)) == events)
+		return;
+	ev_io_stop(ev, &v->io);
+	ev_io_set(&v->io, v->io.fd, events);
+	ev_io_start(ev, &v->io);
+}
+
+struct viewer *
+viewer_new(struct audience *a, const struct chan_handover *h, int fd, uint64_t number)
+{
+	struct viewer *v;
+
+	if ((v = calloc(1, sizeof(*v))) == NULL || (v->handover = malloc(sizeof(*h))) == NULL ||
+	    (v->set = frames_watch(a->frames, &h->view)) == NULL) {
+		if (v != NULL)
+			free(v->handover);
+		free(v);
+		return (NULL);
+	}
+	*v->handover = *h;
+	v->audience = a;
+	v->number = number;
+	v->request_id = h->request_id;
+	v->is_stream = h->kind == CHAN_STREAM;
+	v->state = VIEWER_NEW;
+	ev_io_init(&v->io, a->on_io, fd, EV_READ);
+	v->io.data = v;
+	viewer_move(v, VIEWER_WAITING);
+	watch(v, EV_READ);
+	a->count++;
+	a->streams += v->is_stream;
+	return (v);
+}
+
 void
 viewer_drop(struct viewer *v)
 {
-	struct fanout *f = v->fanout;
+	struct audience *a = v->audience;
 
-	ev_io_stop(f->ev, &v->io);
-	if (v->state == VIEWER_WAITING)
-		DL_DELETE(f->waiting, v);
-	else
-		DL_DELETE(f->live, v);
+	ev_io_stop(a->ev, &v->io);
+	leave_list(v);
 	chunk_unref(&v->pending);
-	if (v->handover == NULL || v->handover->kind == CHAN_STREAM) {
-		f->streams--;
-		board_set(f->slot, BOARD_viewers, (int64_t)f->streams);
-	}
-	free(v->handover);
-	fd_close(&v->fd);
-	f->on_gone(f->arg, v->number);
+	if (v->state == VIEWER_WAITING)
+		free(v->handover);
+	else
+		chunk_unref(&v->rest);
+	frames_unwatch(a->frames, &v->set);
+	fd_close(&v->io.fd);
+	a->count--;
+	a->streams -= v->is_stream;
+	a->on_gone(a->arg, v->number);
+	free(v->pass);
 	free(v);
-	f->count--;
-	board_set(f->slot, BOARD_connections, (int64_t)f->count);
-	if (f->count == 0)
-		f->on_idle(f->arg);
 }
 
 /* End the request politely if no record is half written; then close. */
@@ -76,161 +161,199 @@ viewer_end(struct viewer *v)
 
 	if (v->pending == NULL || v->offset == 0) {
 		fcgi_end(end, v->request_id, FCGI_STATUS_COMPLETE);
-		(void)send(v->fd, end, sizeof(end), MSG_DONTWAIT | MSG_NOSIGNAL);
+		(void)send(v->io.fd, end, sizeof(end), MSG_DONTWAIT | MSG_NOSIGNAL);
 	}
 	viewer_drop(v);
 }
 
-void
-viewer_watch(struct viewer *v, int events)
-{
-	struct ev_loop *ev = v->fanout->ev;
+/* --- what comes next -------------------------------------------------------- */
 
-	if (ev_is_active(&v->io) && (v->io.events & (EV_READ | EV_WRITE)) == events)
-		return;
-	ev_io_stop(ev, &v->io);
-	ev_io_set(&v->io, v->fd, events);
-	ev_io_start(ev, &v->io);
+static uint64_t
+version_now(const struct viewer *v)
+{
+	return (seat_version(poller_seats(v->audience->poller)));
 }
 
-/* Make p (a reference of ours, or borrowed: then it is referenced here) the viewer's pending chunk. */
-static int
-viewer_give(struct viewer *v, struct chunk *p, bool owned)
+static struct view_known
+known_of(const struct viewer *v)
 {
+	return (v->pass != NULL ? v->pass->known : (struct view_known){ v->version, VIEW_END, 0 });
+}
+
+/* It has all cells to that version. */
+static void
+set_version(struct viewer *v, uint64_t version)
+{
+	v->version = version;
+	free(v->pass);
+	v->pass = NULL;
+}
+
+/* Make p the viewer's pending chunk; takes the reference.  1, or -1: ENOMEM, or p was NULL for that reason. */
+static int
+give(struct viewer *v, struct chunk *p)
+{
+	struct chunk *own;
+
+	if (p != NULL && v->request_id != FRAMES_REQUEST_ID) {
+		own = chunk_readdressed(p, v->request_id);
+		chunk_unref(&p);
+		p = own;
+	}
 	if (p == NULL)
 		return (-1);
-	if (v->request_id != FRAMES_REQUEST_ID) {
-		struct chunk *own = chunk_readdressed(p, v->request_id);
-
-		if (own != NULL)
-			own->events = p->events;
-		if (owned)
-			chunk_unref(&p);
-		if (own == NULL)
-			return (-1);
-		p = own;
-	} else if (!owned)
-		chunk_ref(p);
 	v->pending = p;
 	v->offset = 0;
-	v->pending_known = v->known;
-	return (0);
-}
-
-/* Version that last added or removed seats: who is older needs init. */
-static uint64_t
-layout_version(const struct seat_map *seats)
-{
-	uint64_t blocks = seat_blocks_version(seats), inside;
-
-	if (seat_block_count(seats) == 0)
-		return (blocks);
-	inside = seat_block_at(seats, 0)->layout_version;
-	return (inside > blocks ? inside : blocks);
-}
-
-/* Everything (init), or everything since its version, in one frame. */
-static int
-next_whole(struct viewer *v, uint64_t now)
-{
-	struct fanout		*f = v->fanout;
-	const struct sse_known	 all = { now, SSE_NO_SEAT, 0 };
-	struct chunk		*p;
-
-	if (v->known.version < layout_version(poller_seats(f->poller)))
-		p = frames_init(f->frames);
-	else
-		p = frames_news(f->frames, &v->known);
-	if (p == NULL || (p->len > 0 && viewer_give(v, p, false) == -1))
-		return (-1);
-	if (v->slow && v->known.version != 0 && now > v->known.version + 1)
-		board_add(f->slot, BOARD_conflations, 1);
-	if (p->len > 0)
-		v->pending_known = all;
-	else
-		v->known = all;		/* all of it came in a pass already */
-	return (p->len > 0);
+	v->pending_version = 0;
+	v->beat_owed = false;
+	return (1);
 }
 
 /* The next part of its pass.  0: the pass is through. */
 static int
 next_part(struct viewer *v)
 {
-	struct fanout	*f = v->fanout;
+	struct pass	*pass = v->pass;
 	struct chunk	*part;
+	uint64_t	 next;
 
-	if (v->pass_at == 0)
-		v->pass_at = seat_version(poller_seats(f->poller));
-	if (frames_part(f->frames, &v->known, v->pass_version, v->pass_seat, &part, &v->pass_seat) == -1 ||
-	    (part != NULL && viewer_give(v, part, false) == -1))
-		return (-1);
-	if (v->pass_seat == SSE_NO_SEAT) {
-		const struct sse_known reached = { v->pass_version, v->pass_from, v->pass_at };
-
+	while (pass_wants(pass)) {
+		if (frames_part(v->audience->frames, v->set, &pass->known, pass->upto, pass->place, &part, &next) == -1)
+			return (-1);
+		if (part != NULL && give(v, part) == -1)
+			return (-1);
+		pass_gave(pass, version_now(v), next);
 		if (part != NULL)
-			v->pending_known = reached;
-		else
-			v->known = reached;
-		v->pass_version = 0;
-		board_add(f->slot, BOARD_conflations, 1);
+			return (1);
 	}
-	return (part != NULL);
+	return (0);
+}
+
+/* Everything (init), or everything since what it has, in one frame.  0: nothing of it is news. */
+static int
+next_whole(struct viewer *v)
+{
+	struct frames		*frames = v->audience->frames;
+	struct view_known	 known = known_of(v);
+	uint64_t		 now = version_now(v);
+	struct chunk		*p;
+
+	if (known.version < frames_layout_version(frames, v->set))
+		p = frames_init(frames, v->set);
+	else
+		p = frames_news(frames, v->set, &known);
+	if (p != NULL && p->len == 0) {
+		chunk_unref(&p);
+		set_version(v, now);
+		return (0);
+	}
+	if (give(v, p) == -1)
+		return (-1);
+	v->pending_version = now;
+	if (v->slow && known.version != 0 && now > known.version + 1)
+		board_add(v->audience->slot, BOARD_conflations, 1);
+	v->slow = false;
+	return (1);
 }
 
 static int
-next_seats(struct viewer *v, uint64_t now)
+next_cells(struct viewer *v)
 {
-	int rc;
+	struct view_known	known = known_of(v);
+	int			rc;
 
-	v->beat_owed = false;
-	if (v->known.version < layout_version(poller_seats(v->fanout->poller)))
-		v->pass_version = 0;	/* seats came or went: init instead */
-	while (v->pass_version != 0)
+	if (v->pass != NULL && known.version < frames_layout_version(v->audience->frames, v->set))
+		set_version(v, known.version);	/* what it shows came or went: init instead */
+	if (v->pass != NULL && pass_wants(v->pass)) {
 		if ((rc = next_part(v)) != 0)
 			return (rc);
-	if (v->known.version == now)
-		return (0);
-	rc = next_whole(v, now);
-	v->slow = false;
-	return (rc);
+		board_add(v->audience->slot, BOARD_conflations, 1);
+	}
+	return (known_of(v).version == version_now(v) ? 0 : next_whole(v));
 }
 
 /* Choose what comes next.  1: pending is set.  0: nothing is owed.  -1: ENOMEM. */
 static int
 viewer_next(struct viewer *v)
 {
-	struct fanout	*f = v->fanout;
-	uint64_t	 now = seat_version(poller_seats(f->poller));
-	bool		 stale = poller_is_stale(f->poller);
+	struct audience	*a = v->audience;
+	bool		 stale = poller_is_stale(a->poller);
 	int		 rc;
 
-	if (v->state != VIEWER_LIVE)
-		return (0);
-	if (v->head_owed) {
-		if (viewer_give(v, frames_head(f->frames), true) == -1)
-			return (-1);
-		v->head_owed = false;
-		return (1);
+	if (v->state == VIEWER_ENDING) {
+		v->pending = v->rest;
+		v->offset = 0;
+		v->rest = NULL;
+		return (v->pending != NULL);
 	}
-	if (v->known.version != now && (rc = next_seats(v, now)) != 0)
+	if (known_of(v).version != version_now(v) && (rc = next_cells(v)) != 0)
 		return (rc);
-	if (v->beat_owed) {
-		v->beat_owed = false;
-		return (viewer_give(v, frames_mark(f->frames, FRAMES_BEAT), false) == -1 ? -1 : 1);
-	}
-	if (v->told_stale != stale) {
+	if (v->beat_owed)
+		return (give(v, frames_mark(a->frames, FRAMES_BEAT)));
+	if (v->told_stale == stale)
+		return (0);
+	rc = give(v, frames_mark(a->frames, stale ? FRAMES_STALE : FRAMES_FRESH));
+	if (rc == 1)
 		v->told_stale = stale;
-		return (viewer_give(v, frames_mark(f->frames, stale ? FRAMES_STALE : FRAMES_FRESH), false) == -1 ? -1 : 1);
-	}
-	return (0);
+	return (rc);
 }
 
+/* --- sending ---------------------------------------------------------------- */
+
 static void
-viewer_sent_all(struct viewer *v)
+sent_all(struct viewer *v)
 {
-	v->fanout->events += v->pending->events;
-	v->known = v->pending_known;
+	v->audience->events += v->pending->events;
 	chunk_unref(&v->pending);
+	if (v->pending_version != 0)
+		set_version(v, v->pending_version);
+	v->pending_version = 0;
+}
+
+/* It has all that there is. */
+static void
+caught_up(struct viewer *v, bool heard)
+{
+	if (v->state == VIEWER_ENDING) {
+		viewer_end(v);
+		return;
+	}
+	if (heard || v->state != VIEWER_LIVE)
+		viewer_move(v, VIEWER_LIVE);
+	watch(v, EV_READ);
+}
+
+/* It is to get more, and can't be given it now. */
+static void
+fell_behind(struct viewer *v)
+{
+	if (v->state == VIEWER_LIVE || v->state == VIEWER_WAITING)
+		viewer_move(v, VIEWER_BEHIND);
+	if (v->starved) {		/* memory does not make a descriptor writable */
+		if (!v->audience->starved)
+			log_warnx("viewer: out of memory: viewers wait until there is some");
+		v->audience->starved = true;
+		watch(v, EV_READ);
+	} else {
+		v->slow = true;
+		watch(v, EV_READ | EV_WRITE);
+	}
+}
+
+/* Bytes of pending that the connection took; 0: none for now; -1: it is gone. */
+static ssize_t
+send_some(struct viewer *v)
+{
+	ssize_t n;
+
+	do {
+		n = send(v->io.fd, v->pending->bytes + v->offset, v->pending->len - v->offset,
+		    MSG_DONTWAIT | MSG_NOSIGNAL);
+	} while (n == -1 && errno == EINTR);
+	if (n >= 0)
+		return (n);
+	v->starved = errno == ENOMEM || errno == ENOBUFS;
+	return (v->starved || errno == EAGAIN || errno == EWOULDBLOCK ? 0 : -1);
 }
 
 /*
@@ -240,90 +363,107 @@ viewer_sent_all(struct viewer *v)
 void
 viewer_push(struct viewer *v)
 {
-	struct fanout	*f = v->fanout;
+	struct audience	*a = v->audience;
+	bool		 heard = false;
 	ssize_t		 n;
 	int		 rc;
 
+	v->starved = false;
 	for (;;) {
 		if (v->pending == NULL && (rc = viewer_next(v)) <= 0) {
-			if (rc == -1) {
-				log_warnx("viewer: out of memory: closed");
-				viewer_end(v);
-			} else if (v->state == VIEWER_ENDING)
-				viewer_end(v);
-			else {
-				v->behind_ms = 0;
-				viewer_watch(v, EV_READ);
-			}
-			return;
+			v->starved = rc == -1;
+			break;
 		}
-		n = send(v->fd, v->pending->bytes + v->offset, v->pending->len - v->offset,
-		    MSG_DONTWAIT | MSG_NOSIGNAL);
-		if (n == -1) {
-			if (errno == EINTR)
-				continue;
-			if (errno == EAGAIN || errno == EWOULDBLOCK)
-				break;
+		if ((n = send_some(v)) == -1) {
 			log_debug("viewer: gone: %s", strerror(errno));
 			viewer_drop(v);
 			return;
 		}
-		f->bytes += n;
+		if (n == 0)
+			break;
+		heard = true;
+		a->bytes += n;
 		v->offset += (size_t)n;
-		v->progress_ms = mono_ms();
+		v->heard_ms = mono_ms();
 		if (v->offset == v->pending->len)
-			viewer_sent_all(v);
+			sent_all(v);
 	}
-	v->slow = true;
-	if (v->behind_ms == 0)
-		v->behind_ms = mono_ms();
-	viewer_watch(v, EV_READ | EV_WRITE);
+	if (v->pending != NULL || v->starved)
+		fell_behind(v);
+	else {
+		a->starved = false;
+		caught_up(v, heard);
+	}
+}
+
+int
+viewer_start(struct viewer *v)
+{
+	struct audience		*a = v->audience;
+	const struct stream_id	 id = v->handover->resume;
+	bool			 known = frames_knows(a->frames, v->set, id);
+
+	must(v->state == VIEWER_WAITING);
+	if (give(v, frames_head(a->frames, v->handover->origin)) == -1)
+		return (-1);
+	if (known) {
+		v->version = id.version;
+		v->beat_owed = true;	/* unless something comes */
+		board_add(a->slot, BOARD_resume_hits, 1);
+	} else if (id.epoch != 0 || id.version != 0)
+		board_add(a->slot, BOARD_resume_misses, 1);
+	free(v->handover);
+	v->rest = NULL;
+	viewer_move(v, VIEWER_LIVE);
+	board_add(a->slot, BOARD_streams, 1);
+	viewer_push(v);
+	return (0);
+}
+
+int
+viewer_answer(struct viewer *v, struct chunk *head, struct chunk *body)
+{
+	must(v->state == VIEWER_WAITING);
+	if (head == NULL) {
+		chunk_unref(&body);
+		return (-1);
+	}
+	free(v->handover);
+	v->rest = body;
+	v->pending = head;
+	v->offset = 0;
+	viewer_move(v, VIEWER_ENDING);
+	viewer_push(v);
+	return (0);
 }
 
 void
-viewer_on_io(struct ev_loop *ev, ev_io *w, int revents)
+viewer_take(struct viewer *v, int revents)
 {
-	struct viewer	*v = w->data;
-	struct fanout	*f = v->fanout;
 	unsigned char	 stray[512];
 	ssize_t		 n;
 
-	(void)ev;
-	if (revents & EV_ERROR) {	/* not to be watched any more: no memory for it */
+	if (revents & EV_ERROR) {	/* libev has given its descriptor up (epoll_ctl: out of memory) */
+		log_warnx("viewer: can't be watched: ended");
 		viewer_end(v);
 		return;
 	}
 	if (revents & EV_READ) {
 		/* 0 is the web server's close; ABORT_REQUEST means the same; other stray records are ignored */
-		n = recv(v->fd, stray, sizeof(stray), MSG_DONTWAIT);
+		n = recv(v->io.fd, stray, sizeof(stray), MSG_DONTWAIT);
 		if (n == 0 || (n > 0 && fcgi_is_abort(stray, (size_t)n))) {
 			log_debug("viewer: closed by the web server");
 			viewer_end(v);
 			return;
 		}
-		if (n == -1 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) {
+		if (n == -1 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR && errno != ENOMEM &&
+		    errno != ENOBUFS) {
 			viewer_drop(v);
 			return;
 		}
 	}
 	if (revents & EV_WRITE)
 		viewer_push(v);
-	fanout_flush_counters(f);
-}
-
-void
-viewer_give_last(struct viewer *v, struct chunk *p)
-{
-	struct fanout *f = v->fanout;
-
-	if (v->state == VIEWER_WAITING) {
-		DL_DELETE(f->waiting, v);
-		DL_APPEND(f->live, v);
-	}
-	v->state = VIEWER_ENDING;
-	v->pending = p;		/* NULL (ENOMEM): just the end */
-	v->offset = 0;
-	viewer_push(v);
 }
 
 /* A new version comes and v is still in the middle of a frame: take it off the frame, into a pass. */
@@ -332,16 +472,21 @@ viewer_start_pass(struct viewer *v)
 {
 	struct chunk	*part;
 	size_t		 start;
-	int64_t		 next;
+	uint64_t	 next;
 
-	if (v->pending->nparts < 2 || v->state != VIEWER_LIVE || v->request_id != FRAMES_REQUEST_ID ||
-	    (part = frames_stuck_part(v->fanout->frames, v->pending, v->offset, &start, &next)) == NULL)
+	if (v->pending == NULL || v->pending->nparts < 2 || v->state != VIEWER_BEHIND ||
+	    v->request_id != FRAMES_REQUEST_ID)
 		return;
-	if (next != SSE_NO_SEAT) {
-		v->pass_version = v->pending_known.version;
-		v->pass_from = v->pass_seat = next;
-		v->pass_at = 0;
-		v->pending_known = v->known;
+	if (v->pass == NULL) {
+		if ((v->pass = calloc(1, sizeof(*v->pass))) == NULL)
+			return;		/* it goes on with the whole frame */
+		v->pass->known.version = v->version;
+	}
+	if ((part = frames_stuck_part(v->audience->frames, v->pending, v->offset, &start, &next)) == NULL)
+		return;
+	if (next != VIEW_END) {
+		pass_begin(v->pass, v->pending_version, next);
+		v->pending_version = 0;
 	}
 	chunk_unref(&v->pending);
 	v->pending = part;
@@ -358,15 +503,18 @@ viewer_send_away(struct viewer *v, int64_t drain_left_ms)
 	struct buf	 b = BUF_INIT;
 	struct chunk	*p;
 
-	if (v->pending != NULL || v->head_owed) {
+	if (v->pending != NULL) {
 		viewer_end(v);
 		return;
 	}
 	event_retry(&b, (unsigned)drain_left_ms + RETURN_MS + arc4random_uniform(RETURN_JITTER_MS + 1));
 	p = chunk_last_from(v->request_id, &b);
 	buf_fini(&b);
-	if (p != NULL)
-		(void)send(v->fd, p->bytes, p->len, MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (p == NULL) {
+		viewer_end(v);
+		return;
+	}
+	(void)send(v->io.fd, p->bytes, p->len, MSG_DONTWAIT | MSG_NOSIGNAL);
 	chunk_unref(&p);
 	viewer_drop(v);
 }

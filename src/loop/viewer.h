@@ -1,12 +1,12 @@
 /*
- * viewer.h - what the files of the fan-out share: one viewer, and the struct that
- * has all of them.  Nobody else includes it.
+ * viewer - one connection: what it gets next, sending it, falling behind, its end.
  *
- * viewer.c	one viewer: what it gets next, sending it, falling behind, its end
- * fanout.c	all of them: who comes, who waits, each new version, sweeps, drain
- *
- * Runs in: loop.  Nothing here blocks.  A function that sends may end the viewer:
- * it is not to be used afterwards.
+ * A viewer is in one list of its audience, by its state; viewer_move is the only
+ * one that moves it.  Whoever owns the audience (fanout) decides when something is
+ * sent; nothing here calls it back but to tell that a connection has ended.
+ * Runs in: loop.  Never blocks (MSG_DONTWAIT).  Logs single viewers at debug.  A
+ * function that sends may end the viewer: it is not to be used afterwards.
+ * Owns its descriptor.
  */
 #ifndef VIEWER_H
 #define VIEWER_H
@@ -16,76 +16,79 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "loop/fanout.h"
-#include "loop/sse.h"
-
-struct frames;
+struct board_slot;
+struct chan_handover;
 struct chunk;
+struct frames;
+struct frameset;
+struct pass;
+struct poller;
+struct viewer;
 
 enum viewer_state {
-	VIEWER_WAITING,		/* in `waiting`: adopted, no state to show yet */
-	VIEWER_LIVE,		/* in `live`: gets every version */
-	VIEWER_ENDING		/* in `live`: what is pending is its last */
+	VIEWER_NEW,		/* in no list */
+	VIEWER_WAITING,		/* in `waiting`: adopted, nothing to show yet; by number */
+	VIEWER_LIVE,		/* in `live`: has all that there is; by when it was heard of last */
+	VIEWER_BEHIND,		/* in `behind`: in the middle of something */
+	VIEWER_ENDING		/* in `behind`: what it is given is its last */
+};
+
+/* All viewers of a group, and what they share.  Whoever has one fills ev to on_gone. */
+struct audience {
+	struct ev_loop		*ev;
+	struct board_slot	*slot;
+	const struct poller	*poller;
+	struct frames		*frames;
+	void			(*on_io)(struct ev_loop *ev, ev_io *w, int revents);	/* to call viewer_take */
+	void			(*on_gone)(void *arg, uint64_t number);
+	void			*arg;
+	struct viewer		*waiting, *live, *behind;
+	size_t			 count, nbehind, streams;
+	int64_t			 events, bytes;		/* sent, and not yet on the board */
+	bool			 starved;		/* out of memory; logged */
 };
 
 struct viewer {
 	struct viewer		*prev, *next;
-	struct fanout		*fanout;
-	ev_io			 io;
-	struct chunk		*pending;	/* being written; NULL: caught up with what it was given */
+	struct audience		*audience;
+	ev_io			 io;		/* its fd is the viewer's */
+	struct frameset		*set;		/* the frames of its view */
+	struct chunk		*pending;	/* being written; NULL: nothing is */
 	size_t			 offset;
-	struct sse_known	 known;		/* what it has; version 0: nothing yet */
-	struct sse_known	 pending_known;	/* what it will have when pending is through */
-	uint64_t		 pass_version;	/* of the frame that the pass completes; 0: in none */
-	int64_t			 pass_from;	/* the seat where it began */
-	int64_t			 pass_seat;	/* and where it goes on */
-	uint64_t		 pass_at;	/* version of the seats when it began; 0: no part yet */
+	uint64_t		 version;	/* that it has; 0: nothing yet */
+	uint64_t		 pending_version;	/* that it has when pending is through; 0: as before */
+	struct pass		*pass;		/* NULL: it is in none, and version says all */
+	union {
+		struct chan_handover	*handover;	/* NEW, WAITING */
+		struct chunk		*rest;		/* ENDING: what comes after pending */
+	};
 	uint64_t		 number;	/* of its hand-over */
-	int64_t			 progress_ms;	/* monotonic: last time it took bytes */
-	int64_t			 behind_ms;	/* monotonic: since when something is pending; 0: nothing is */
-	int			 fd;
+	int64_t			 heard_ms;	/* monotonic: last time it took bytes */
+	int64_t			 behind_ms;	/* monotonic: since when it has been behind */
 	uint16_t		 request_id;
 	uint8_t			 state;		/* enum viewer_state */
-	bool			 head_owed;
-	bool			 beat_owed;
-	bool			 told_stale;
-	bool			 slow;		/* had to wait for room since its version */
-	struct chan_handover	*handover;	/* WAITING only */
+	bool			 is_stream : 1;
+	bool			 beat_owed : 1;
+	bool			 told_stale : 1;
+	bool			 slow : 1;	/* had to wait for room since its version */
+	bool			 starved : 1;	/* memory was missing: try again later */
 };
 
-struct fanout {
-	struct ev_loop		*ev;
-	const struct opts	*opts;
-	struct board_slot	*slot;
-	const struct poller	*poller;
-	struct frames		*frames;
-	uint32_t		 epoch;
-	fanout_idle_cb		*on_idle;
-	fanout_gone_cb		*on_gone;
-	void			*arg;
-	struct viewer		*live, *waiting;
-	size_t			 count, streams;
-	uint64_t		 number;	/* of the last connection attached */
-	int64_t			 events, bytes;	/* not yet on the board */
-	ev_timer		 sweep;
-	ev_timer		 wait_timer;
-	ev_timer		 drain_timer;
-	bool			 draining;
-	int64_t			 drain_start_ms, drain_end_ms;
-	size_t			 drain_total;
-};
+/* It waits.  Takes fd on success only.  NULL: ENOMEM. */
+struct viewer	*viewer_new(struct audience *a, const struct chan_handover *h, int fd, uint64_t number);
 
-/* viewer.c */
-void	viewer_push(struct viewer *v);		/* send until nothing is owed or the connection takes no more */
-void	viewer_give_last(struct viewer *v, struct chunk *p);	/* its whole answer, then the end; takes p's reference, NULL (ENOMEM): just the end */
-void	viewer_start_pass(struct viewer *v);	/* a new version comes and it is in the middle of a frame */
-void	viewer_send_away(struct viewer *v, int64_t drain_left_ms);	/* end it; it is to come back when the drain is over */
-void	viewer_end(struct viewer *v);		/* politely, if no record is half written */
-void	viewer_drop(struct viewer *v);		/* close, without a word */
-void	viewer_watch(struct viewer *v, int events);	/* EV_READ, EV_WRITE */
-void	viewer_on_io(struct ev_loop *ev, ev_io *w, int revents);
+/*
+ * The answer to one that waits.  0; -1: ENOMEM, nothing was sent and it still waits.
+ * start: a stream.  answer: head and then body (NULL: none), whose references are taken, and then the end.
+ */
+int		 viewer_start(struct viewer *v);
+int		 viewer_answer(struct viewer *v, struct chunk *head, struct chunk *body);
 
-/* fanout.c */
-void	fanout_flush_counters(struct fanout *f);	/* to the board: after each round of sending */
+void		 viewer_push(struct viewer *v);		/* send until nothing is owed or the connection takes no more */
+void		 viewer_take(struct viewer *v, int revents);	/* what its connection has for us */
+void		 viewer_start_pass(struct viewer *v);	/* a new version comes and it is in the middle of a frame */
+void		 viewer_send_away(struct viewer *v, int64_t drain_left_ms);	/* end it; it is to come back when the drain is over */
+void		 viewer_end(struct viewer *v);		/* politely, if no record is half written */
+void		 viewer_drop(struct viewer *v);		/* close, without a word */
 
 #endif

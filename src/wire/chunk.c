@@ -70,7 +70,7 @@ chunk_last_from(uint16_t request_id, const struct buf *b)
 }
 
 struct chunk *
-chunk_grow(struct chunk *p, uint16_t request_id, const void *content, size_t len, int64_t next_seat)
+chunk_grow(struct chunk *p, uint16_t request_id, const void *content, size_t len, uint64_t next)
 {
 	size_t			 more = fcgi_stdout_bytes(len);
 	struct chunk_part	*parts;
@@ -87,12 +87,12 @@ chunk_grow(struct chunk *p, uint16_t request_id, const void *content, size_t len
 	must(fcgi_stdout(p->bytes + p->len, request_id, content, len) == more);
 	p->len += more;
 	p->parts[p->nparts].end = p->len;
-	p->parts[p->nparts++].next_seat = next_seat;
+	p->parts[p->nparts++].next = next;
 	return (p);
 }
 
 struct chunk *
-chunk_part_at(const struct chunk *p, size_t offset, size_t *start_r, int64_t *next_r)
+chunk_part_at(const struct chunk *p, size_t offset, size_t *start_r, uint64_t *next_r)
 {
 	struct chunk	*part;
 	size_t		 start = 0;
@@ -105,7 +105,7 @@ chunk_part_at(const struct chunk *p, size_t offset, size_t *start_r, int64_t *ne
 		return (NULL);
 	memcpy(part->bytes, p->bytes + start, part->len);
 	*start_r = start;
-	*next_r = p->parts[i].next_seat;
+	*next_r = p->parts[i].next;
 	return (part);
 }
 

@@ -16,7 +16,7 @@ struct buf;
 /* A piece of a chunk that ends between two events and between two records. */
 struct chunk_part {
 	size_t		end;		/* offset in bytes */
-	int64_t		next_seat;	/* what the rest begins with */
+	uint64_t	next;		/* where the rest begins: the caller's number */
 };
 
 struct chunk {
@@ -34,9 +34,9 @@ struct chunk	*chunk_new(uint16_t request_id, const void *content, size_t len);
  * Append more content as records of its own, and note that a part ends there.
  * Takes the reference and returns the longer chunk; NULL: ENOMEM, and the old one is dropped.
  */
-struct chunk	*chunk_grow(struct chunk *p, uint16_t request_id, const void *content, size_t len, int64_t next_seat);
-/* The part around offset, alone; *start_r is where it began, *next_r its next_seat.  NULL: ENOMEM. */
-struct chunk	*chunk_part_at(const struct chunk *p, size_t offset, size_t *start_r, int64_t *next_r);
+struct chunk	*chunk_grow(struct chunk *p, uint16_t request_id, const void *content, size_t len, uint64_t next);
+/* The part around offset, alone; *start_r is where it began, *next_r its next.  NULL: ENOMEM. */
+struct chunk	*chunk_part_at(const struct chunk *p, size_t offset, size_t *start_r, uint64_t *next_r);
 /* The same records for another request id: a new chunk.  NULL: ENOMEM. */
 struct chunk	*chunk_readdressed(const struct chunk *p, uint16_t request_id);
 /* What is in b, framed; the buf stays the caller's.  NULL: ENOMEM, here or before in b. */

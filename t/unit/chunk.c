@@ -86,14 +86,14 @@ START_TEST(a_part_is_found_by_any_offset_in_it)
 {
 	struct chunk	*p = chunk_new(1, NULL, 0), *part;
 	size_t		 start, at;
-	int64_t		 next;
+	uint64_t	 next;
 
 	p = chunk_grow(p, 1, "first\n\n", 7, 20);
 	p = chunk_grow(p, 1, "second\n\n", 8, 0);
 	ck_assert_uint_eq(p->nparts, 2);
 	for (at = 0; at < p->len; at++) {
 		ck_assert_ptr_nonnull(part = chunk_part_at(p, at, &start, &next));
-		ck_assert_int_eq(next, at < 15 ? 20 : 0);
+		ck_assert_uint_eq(next, at < 15 ? 20 : 0);
 		ck_assert_uint_eq(start, at < 15 ? 0 : 15);
 		unit_same_bytes("a part", part->bytes, part->len, p->bytes + start, at < 15 ? (size_t)15 : (size_t)16);
 		chunk_unref(&part);

@@ -43,6 +43,7 @@ bool poller_has_state(const struct poller *f) { return (seat_version(f->seats) >
 bool poller_is_current(const struct poller *f) { return (!f->stale); }
 bool poller_is_stale(const struct poller *f) { return (f->stale); }
 int64_t poller_as_of_ms(const struct poller *f) { (void)f; return (INT64_C(1700000000000)); }
+int64_t poller_age_ms(const struct poller *f) { (void)f; return (4321); }
 
 struct browser {
 	int		 fd;			/* -1: away */
@@ -341,6 +342,7 @@ come(struct browser *b)
 	b->request_id = below(8) == 0 ? 7 : 1;
 	h.request_id = b->request_id;
 	h.kind = CHAN_STREAM;
+	h.view = (struct view){ VIEW_BLOCK, 1, { 101 } };
 	h.accepted_ms = mono_ms();
 	if (b->id != 0)
 		h.resume = (struct stream_id){ EPOCH, b->id };

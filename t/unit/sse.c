@@ -13,6 +13,7 @@
 #define NEVER	SEAT_NO_EXPIRY
 
 static const struct stream_id	 id41 = { 0x5f3a9c1e, 41 };
+static const struct view		 block_view = { VIEW_BLOCK, 1, { 1 } };
 
 /* A map at version 1 with the seats 1 … n, all AVAILABLE. */
 static struct seat_map *
@@ -50,7 +51,7 @@ put_init(struct buf *b)
 
 	change(m, 2, SEAT_HOLD);
 	change(m, 3, SEAT_OCCUPIED);
-	sse_init(b, id41, m);
+	sse_init(b, id41, &block_view, m);
 	seat_map_free(&m);
 }
 
@@ -59,7 +60,7 @@ put_empty_init(struct buf *b)
 {
 	struct seat_map	*m = new_block(0);
 
-	sse_init(b, (struct stream_id){ 0x0000000a, UINT64_MAX }, m);
+	sse_init(b, (struct stream_id){ 0x0000000a, UINT64_MAX }, &block_view, m);
 	seat_map_free(&m);
 }
 
@@ -68,7 +69,7 @@ put_snapshot(struct buf *b)
 {
 	struct seat_map	*m = new_block(1);
 
-	sse_snapshot_json(b, m);
+	sse_snapshot_json(b, &block_view, m);
 	seat_map_free(&m);
 }
 
@@ -125,11 +126,11 @@ static const struct {
 static size_t
 sse_updates(struct buf *b, struct stream_id id, const struct seat_map *seats, uint64_t since)
 {
-	struct sse_known	known = { since, SSE_NO_SEAT, 0 };
-	int64_t			next;
-	size_t			n = sse_updates_part(b, id, seats, &known, 0, SIZE_MAX, &next);
+	struct view_known	known = { since, VIEW_END, 0 };
+	uint64_t		next;
+	size_t			n = sse_news_part(b, id, &block_view, seats, &known, 0, SIZE_MAX, &next);
 
-	ck_assert_int_eq(next, SSE_NO_SEAT);
+	ck_assert_uint_eq(next, VIEW_END);
 	return (n);
 }
 
@@ -155,18 +156,18 @@ END_TEST
 /* Put together, parts of any size are the whole; only the last has the id. */
 START_TEST(parts_are_the_whole)
 {
-	static const struct sse_known nothing;
+	static const struct view_known nothing;
 	struct seat_map	*m = new_block(9);
 	struct buf	 whole = BUF_INIT, parts = BUF_INIT;
-	int64_t		 from = 0;
+	uint64_t	 from = VIEW_BEGIN;
 	size_t		 n = 0, rounds = 0;
 
 	sse_updates(&whole, id41, m, 0);
 	do {
-		n += sse_updates_part(&parts, id41, m, &nothing, from, (size_t)_i, &from);
-		ck_assert(from == SSE_NO_SEAT || strstr(parts.data, "id:") == NULL);
+		n += sse_news_part(&parts, id41, &block_view, m, &nothing, from, (size_t)_i, &from);
+		ck_assert(from == VIEW_END || strstr(parts.data, "id:") == NULL);
 		ck_assert_uint_lt(rounds++, 10);
-	} while (from != SSE_NO_SEAT);
+	} while (from != VIEW_END);
 	ck_assert_uint_eq(n, 9);
 	unit_same_bytes("parts", parts.data, parts.len, whole.data, whole.len);
 	buf_fini(&whole);
@@ -178,15 +179,15 @@ END_TEST
 /* Who has seat 5 and above to version 3 already gets of these only what changed after it. */
 START_TEST(what_is_known_ahead_does_not_come_again)
 {
-	static const struct sse_known	 known = { 1, 5, 3 };
+	static const struct view_known	 known = { 1, 5, 3 };
 	struct seat_map			*m = new_block(9);
 	struct buf			 b = BUF_INIT;
-	int64_t				 next;
+	uint64_t			 next;
 
 	change(m, 4, SEAT_HOLD);	/* version 2 */
 	change(m, 5, SEAT_HOLD);	/* 3 */
 	change(m, 6, SEAT_HOLD);	/* 4 */
-	ck_assert_uint_eq(sse_updates_part(&b, id41, m, &known, 0, SIZE_MAX, &next), 2);
+	ck_assert_uint_eq(sse_news_part(&b, id41, &block_view, m, &known, 0, SIZE_MAX, &next), 2);
 	ck_assert_ptr_nonnull(strstr(b.data, "\"seatId\":4,"));
 	ck_assert_ptr_null(strstr(b.data, "\"seatId\":5,"));
 	ck_assert_ptr_nonnull(strstr(b.data, "\"seatId\":6,"));
@@ -208,13 +209,13 @@ START_TEST(ids_of_any_size_and_many_seats_come_out_whole)
 	char			 want[64];
 
 	ck_assert_int_eq(seat_apply(m, SEAT_SNAPSHOT, rows, nitems(rows), 0, &out), 0);
-	sse_snapshot_json(&b, m);
+	sse_snapshot_json(&b, &block_view, m);
 	ck_assert_str_eq(b.data, "{\"status\":200,\"data\":{\"seats\":[{\"id\":1,\"status\":\"HOLD\"},"
 	    "{\"id\":9223372036854775807,\"status\":\"OCCUPIED\"}]}}");
 	seat_map_free(&m);
 	buf_reset(&b);
 	m = new_block(40000);
-	sse_snapshot_json(&b, m);
+	sse_snapshot_json(&b, &block_view, m);
 	ck_assert(buf_ok(&b));
 	p = b.data + strlen("{\"status\":200,\"data\":{\"seats\":[");
 	for (i = 1; i <= 40000; i++) {
