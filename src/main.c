@@ -91,7 +91,7 @@ open_sockets(const struct opts *o, int *listen_r, int *control_r)
 		*listen_r = listener_inherited(error, sizeof(error));
 	if (*listen_r == -1 && (o->control == NULL || o->listen != NULL))
 		return (usage_error(o->listen != NULL ? "--listen" : "", error));
-	if (o->control != NULL && (*control_r = listener_open_control(o->control, mode, error, sizeof(error))) == -1) {
+	if (o->control != NULL && (*control_r = listener_open_control(o->control, mode, -1, error, sizeof(error))) == -1) {
 		listener_close(listen_r, o->listen);
 		return (usage_error("--control", error));
 	}

@@ -1,23 +1,42 @@
+/*
+ * A path has one owner at a time: who holds PATH.lock (flock(2)), from its start
+ * until it drains or ends.  Who waits to be its successor need not wait for the
+ * end of the drain: "draining" in the lock says that the socket may be replaced.
+ * It is made beside its place and renamed over it, so at each moment somebody
+ * listens at the path, and nobody connects before it has its mode.
+ */
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/fd.h"
 #include "base/listener.h"
 #include "base/must.h"
 
-/* The files of our unix sockets: somebody else may have replaced one meanwhile. */
+#define NEW_SUFFIX	".new"
+#define LOCK_BYTES	128
+#define DRAINING	"draining\n"
+#define STARTING_MS	1000	/* from the lock to listening */
+#define STARTING_LOOKS	20
+#define SERVED		"another process serves there: end it first"
+
+/* Our unix sockets, with what proves that a file is still ours. */
 static struct bound {
+	char	path[sizeof(((struct sockaddr_un *)0)->sun_path)];
 	dev_t	dev;
 	ino_t	ino;
+	int	lock;		/* of PATH.lock; -1: given up, a successor may have it */
 } bound[2];
 static size_t nbound;
 
@@ -27,28 +46,15 @@ is_path(const char *address)
 	return (strchr(address, '/') != NULL);
 }
 
-static void
-note_bound(const char *path)
+static struct bound *
+find_bound(const char *address)
 {
-	struct stat st;
+	size_t i;
 
-	must(nbound < nitems(bound));
-	if (lstat(path, &st) == 0)
-		bound[nbound++] = (struct bound){ st.st_dev, st.st_ino };
-}
-
-static bool
-is_bound(const char *path)
-{
-	struct stat	st;
-	size_t		i;
-
-	if (lstat(path, &st) == -1)
-		return (false);
-	for (i = 0; i < nbound; i++)
-		if (bound[i].dev == st.st_dev && bound[i].ino == st.st_ino)
-			return (true);
-	return (false);
+	for (i = nbound; address != NULL && i > 0; i--)
+		if (strcmp(bound[i - 1].path, address) == 0)
+			return (&bound[i - 1]);
+	return (NULL);
 }
 
 static int
@@ -58,55 +64,174 @@ fail(char *error_r, size_t size, const char *address, const char *what)
 	return (-1);
 }
 
-/* Does somebody answer at the socket?  A file nobody listens on is left over from a crash. */
+/* --- the lock: who may put a socket at a path ---------------------------------- */
+
+static void
+lock_name(char out[LOCK_BYTES], const char *path)
+{
+	snprintf(out, LOCK_BYTES, "%s.lock", path);
+}
+
+static bool
+is_file(int fd, const char *name)
+{
+	struct stat	ours, there;
+
+	return (fstat(fd, &ours) == 0 && lstat(name, &there) == 0 && ours.st_dev == there.st_dev &&
+	    ours.st_ino == there.st_ino);
+}
+
+int
+listener_lock(const char *path)
+{
+	char	name[LOCK_BYTES];
+	int	fd;
+
+	lock_name(name, path);
+	for (;;) {
+		if ((fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600)) == -1)
+			return (-1);
+		if (flock(fd, LOCK_EX | LOCK_NB) == -1) {
+			fd_close(&fd);
+			return (-1);
+		}
+		if (is_file(fd, name))
+			return (fd);
+		fd_close(&fd);		/* it was removed by who had it until now */
+	}
+}
+
+static void
+unlock(int *fd, const char *path)
+{
+	char	name[LOCK_BYTES];
+
+	lock_name(name, path);
+	if (*fd != -1 && is_file(*fd, name))
+		(void)unlink(name);
+	fd_close(fd);
+}
+
+static bool
+lock_says_draining(int fd)
+{
+	char	text[sizeof(DRAINING)] = "";
+
+	return (fd != -1 && pread(fd, text, sizeof(text) - 1, 0) > 0 && strcmp(text, DRAINING) == 0);
+}
+
+static void
+lock_say(int fd, const char *text)
+{
+	if (fd == -1 || ftruncate(fd, 0) == -1 || pwrite(fd, text, strlen(text), 0) == -1) {
+		/* only people read the pid, and without the word a successor waits for our end */
+	}
+}
+
+/* --- unix sockets ------------------------------------------------------------ */
+
+/* Is somebody there?  A file nobody listens on is left over from a crash. */
 static bool
 is_served(const struct sockaddr_un *sun, int type)
 {
 	int	fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	bool	served;
 
-	served = fd != -1 && (connect(fd, (const struct sockaddr *)sun, sizeof(*sun)) == 0 || errno == EAGAIN);
+	served = fd == -1 || connect(fd, (const struct sockaddr *)sun, sizeof(*sun)) == 0 ||
+	    (errno != ECONNREFUSED && errno != ENOENT);	/* also one that we may not connect to, or of another type */
 	fd_close(&fd);
 	return (served);
 }
 
+/* A socket at path, already listening and with its mode, in the place of what was there.  -1: errno. */
 static int
-open_unix(const char *path, int type, mode_t mode, char *error_r, size_t size)
+put_socket(const char *path, int type, mode_t mode)
 {
-	struct sockaddr_un	sun;
-	struct stat		st;
+	struct sockaddr_un	sun = { .sun_family = AF_UNIX };
 	mode_t			before;
-	int			fd;
+	int			fd, rc, saved;
 
-	memset(&sun, 0, sizeof(sun));
-	sun.sun_family = AF_UNIX;
-	if (strlen(path) >= sizeof(sun.sun_path))
-		return (fail(error_r, size, path, "the path is longer than a unix socket's may be (107 bytes)"));
-	strcpy(sun.sun_path, path);
-	if (lstat(path, &st) == 0) {
-		if (!S_ISSOCK(st.st_mode))
-			return (fail(error_r, size, path, "exists and is not a socket"));
-		if (is_served(&sun, type))
-			return (fail(error_r, size, path, "another process serves there: end it first"));
-		(void)unlink(path);
-	}
+	snprintf(sun.sun_path, sizeof(sun.sun_path), "%s" NEW_SUFFIX, path);
 	if ((fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)) == -1)
-		return (fail(error_r, size, path, strerror(errno)));
-	before = umask(0777);		/* nobody connects before it has its mode */
-	if (bind(fd, (const struct sockaddr *)&sun, sizeof(sun)) == -1) {
-		fail(error_r, size, path, strerror(errno));
-		umask(before);
+		return (-1);
+	(void)unlink(sun.sun_path);	/* of a start that was killed: the lock is ours */
+	before = umask(0777);
+	rc = bind(fd, (const struct sockaddr *)&sun, sizeof(sun));
+	umask(before);
+	if (rc == -1) {
 		fd_close(&fd);
 		return (-1);
 	}
-	umask(before);
-	note_bound(path);
-	if (chmod(path, mode) == -1 || listen(fd, LISTENER_BACKLOG) == -1) {
-		fail(error_r, size, path, strerror(errno));
+	if (chmod(sun.sun_path, mode) == -1 || listen(fd, LISTENER_BACKLOG) == -1 || rename(sun.sun_path, path) == -1) {
+		saved = errno;
+		(void)unlink(sun.sun_path);
 		fd_close(&fd);
+		errno = saved;
 	}
 	return (fd);
 }
+
+/*
+ * The lock of a path.  Who has it may be about to listen: wait until he does.  -1
+ * with ENOENT: he has it, and no socket any more; somebody removed the file, so
+ * that another could take his place.
+ */
+static int
+wait_for_lock(const struct sockaddr_un *sun, int type)
+{
+	const struct timespec	 pause = { 0, STARTING_MS * 1000000L / STARTING_LOOKS };
+	struct stat		 st;
+	int			 fd, i;
+
+	for (i = 0; (fd = listener_lock(sun->sun_path)) == -1 && errno == EWOULDBLOCK && i < STARTING_LOOKS; i++) {
+		if (lstat(sun->sun_path, &st) == 0 && is_served(sun, type)) {
+			errno = EWOULDBLOCK;
+			return (-1);
+		}
+		nanosleep(&pause, NULL);
+	}
+	if (fd == -1 && errno == EWOULDBLOCK && lstat(sun->sun_path, &st) == 0)
+		errno = EWOULDBLOCK;
+	return (fd);
+}
+
+/* lock: -1, or that of PATH.lock, which the caller has. */
+static int
+open_unix(const char *path, int type, mode_t mode, int lock, char *error_r, size_t size)
+{
+	struct sockaddr_un	sun = { .sun_family = AF_UNIX };
+	struct bound		*b = &bound[nbound];
+	struct stat		st;
+	char			pid[32];
+	int			fd = -1;
+
+	must(nbound < nitems(bound));
+	if (strlen(path) + strlen(NEW_SUFFIX) >= sizeof(sun.sun_path))
+		return (fail(error_r, size, path, "the path is longer than a unix socket's may be (103 bytes)"));
+	strcpy(sun.sun_path, path);
+	if (lock == -1 && (lock = wait_for_lock(&sun, type)) == -1 && errno != ENOENT)
+		return (fail(error_r, size, path, errno == EWOULDBLOCK ? SERVED : strerror(errno)));
+	if (lstat(path, &st) == 0 && !S_ISSOCK(st.st_mode))
+		fail(error_r, size, path, "exists and is not a socket");
+	else if (is_served(&sun, type) && !lock_says_draining(lock))
+		fail(error_r, size, path, SERVED);
+	else if ((fd = put_socket(path, type, mode)) == -1 || lstat(path, &st) == -1)
+		fail(error_r, size, path, strerror(errno));
+	if (fd == -1) {
+		unlock(&lock, path);
+		return (-1);
+	}
+	snprintf(pid, sizeof(pid), "%d\n", (int)getpid());
+	lock_say(lock, pid);
+	strcpy(b->path, path);
+	b->dev = st.st_dev;
+	b->ino = st.st_ino;
+	b->lock = lock;
+	nbound++;
+	return (fd);
+}
+
+/* --- TCP ----------------------------------------------------------------------- */
 
 /* "HOST:PORT", "[HOST]:PORT", ":PORT" into its parts.  -1: it is none of them. */
 static int
@@ -141,6 +266,8 @@ open_tcp(const char *address, char *error_r, size_t size)
 	char		 host[256];
 	int		 fd = -1, rc, on = 1;
 
+	if (address[0] == '*')
+		return (fail(error_r, size, address, "write 0.0.0.0:PORT or [::]:PORT for all addresses, :PORT for this machine alone"));
 	if (split(address, host, sizeof(host), &port) == -1)
 		return (fail(error_r, size, address, "not a path with a '/', HOST:PORT, [HOST]:PORT or :PORT with a port from 1 to 65535"));
 	memset(&hints, 0, sizeof(hints));
@@ -163,14 +290,14 @@ open_tcp(const char *address, char *error_r, size_t size)
 int
 listener_open(const char *address, mode_t mode, char *error_r, size_t size)
 {
-	return (is_path(address) ? open_unix(address, SOCK_STREAM, mode, error_r, size) :
+	return (is_path(address) ? open_unix(address, SOCK_STREAM, mode, -1, error_r, size) :
 	    open_tcp(address, error_r, size));
 }
 
 int
-listener_open_control(const char *path, mode_t mode, char *error_r, size_t size)
+listener_open_control(const char *path, mode_t mode, int lock, char *error_r, size_t size)
 {
-	return (open_unix(path, SOCK_SEQPACKET, mode, error_r, size));
+	return (open_unix(path, SOCK_SEQPACKET, mode, lock, error_r, size));
 }
 
 int
@@ -192,9 +319,36 @@ listener_inherited(char *error_r, size_t size)
 }
 
 void
+listener_leave(const char *address)
+{
+	struct bound *b = find_bound(address);
+
+	if (b == NULL || b->lock == -1)
+		return;
+	lock_say(b->lock, DRAINING);
+	fd_close(&b->lock);
+}
+
+bool
+listener_succeeded(const char *address)
+{
+	const struct bound	*b = find_bound(address);
+	struct stat		 st;
+
+	return (b != NULL && b->lock == -1 && lstat(b->path, &st) == 0 && (st.st_dev != b->dev || st.st_ino != b->ino));
+}
+
+/* Whoever has the lock meanwhile has made a socket of his own there, or is about to. */
+void
 listener_close(int *fd, const char *address)
 {
+	struct bound	*b = find_bound(address);
+	struct stat	 st;
+
+	if (b != NULL && (b->lock != -1 || (b->lock = listener_lock(b->path)) != -1)) {
+		if (lstat(b->path, &st) == 0 && st.st_dev == b->dev && st.st_ino == b->ino)
+			(void)unlink(b->path);
+		unlock(&b->lock, b->path);
+	}
 	fd_close(fd);
-	if (address != NULL && is_path(address) && is_bound(address))
-		(void)unlink(address);
 }

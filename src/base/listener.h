@@ -1,13 +1,16 @@
 /*
  * listener - the FastCGI listening socket: given on descriptor 0, or made here.
  *
- * A unix socket's file belongs to whoever listens on it: one left behind by a
- * crash is replaced, one that answers is not; ours is removed at the end.
- * Runs in: main, before the first fork.  Blocks for name resolution.
+ * A unix socket's path belongs to who holds PATH.lock.  A socket left behind by a
+ * crash is replaced, one where somebody listens is not, unless he is draining.
+ * What is still ours is removed at the end.
+ * Runs in: main, before the first fork; the master leaves and closes.  Blocks for
+ * name resolution, and for a moment while somebody else starts on the path.  Logs nothing.
  */
 #ifndef LISTENER_H
 #define LISTENER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
@@ -19,8 +22,15 @@
  */
 int	listener_open(const char *address, mode_t mode, char *error_r, size_t size);
 
-/* A unix SOCK_SEQPACKET socket at path, for workers that join.  As listener_open. */
-int	listener_open_control(const char *path, mode_t mode, char *error_r, size_t size);
+/* A unix SOCK_SEQPACKET socket at path, for workers that join.  As listener_open.  lock: of listener_lock, taken over; -1: none yet. */
+int	listener_open_control(const char *path, mode_t mode, int lock, char *error_r, size_t size);
+
+/* The lock of a path.  -1: errno, EWOULDBLOCK: somebody has it. */
+int	listener_lock(const char *path);
+
+/* We drain: whoever starts now may take over the path.  Who connected before is still ours. */
+void	listener_leave(const char *address);
+bool	listener_succeeded(const char *address);	/* somebody has */
 
 /* Descriptor 0, made non-blocking.  0; -1: it is no listening socket, error_r says what to do. */
 int	listener_inherited(char *error_r, size_t size);

@@ -113,8 +113,9 @@ child_spawn(struct master *m, enum board_kind kind, const struct group_key *key)
 	case -1:
 		goto fail;
 	case 0:
-		in = (struct inherit){ m->opts, m->board, c->slot, fds[1],
-		    kind == BOARD_WORKER ? m->listen_fd : -1, *key, false };
+		in = (struct inherit){ .opts = m->opts, .board = m->board, .slot = c->slot, .channel_fd = fds[1],
+		    .listen_fd = kind == BOARD_WORKER ? m->listen_fd : -1, .key = *key,
+		    .draining = m->draining || ev_is_active(&m->grace) };
 		log_watch(board_say, c->slot);
 		leave_master(m, &in);
 		exit(kind == BOARD_WORKER ? worker_main(&in) : loop_main(&in));

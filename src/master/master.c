@@ -41,6 +41,7 @@
 #define JOINED_SLOTS		1024	/* workers that may join */
 #define TRANSFER_LOOK_S		0.05	/* how often to look whether answers have begun */
 #define GRACE_S			0.1	/* from accepting nothing to draining, on a given socket */
+#define CONTROL_PAUSE_S		1.	/* without a descriptor for who joins */
 #define UNUSED_MS		5000	/* after --linger: a master that a worker started ends without children */
 #define DRAIN_SLACK_MS		3000	/* after --drain-timeout: then children are killed */
 
@@ -319,6 +320,8 @@ drain(struct master *m, int64_t spread_ms)
 	notify("STOPPING=1");
 	m->draining = true;
 	m->board->draining = 1;
+	listener_leave(m->opts->listen);
+	listener_leave(m->opts->control);
 	DL_FOREACH(m->children, c) {
 		if (c->kind == BOARD_LOOP) {
 			c->expected = true;
@@ -374,6 +377,17 @@ on_end_signal(struct ev_loop *ev, ev_signal *w, int revents)
 		drain(m, m->opts->drain_timeout_ms);
 }
 
+/* A descriptor may be free again. */
+static void
+on_control_pause_over(struct ev_loop *ev, ev_timer *w, int revents)
+{
+	struct master *m = w->data;
+
+	(void)revents;
+	ev_timer_stop(ev, w);
+	ev_io_start(ev, &m->control);
+}
+
 /* A worker joins: it gets a slot and the scoreboard, and is a child from now on but for its death. */
 static void
 on_join(struct ev_loop *ev, ev_io *w, int revents)
@@ -386,8 +400,15 @@ on_join(struct ev_loop *ev, ev_io *w, int revents)
 	int			 fd, memory = -1;
 
 	evloop_check(revents);
-	if ((fd = accept4(w->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) == -1)
+	if ((fd = accept4(w->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) == -1) {
+		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+			log_warn("join: pausing; raise the limit of open files (RLIMIT_NOFILE)");
+			ev_io_stop(ev, w);
+			ev_now_update(ev);
+			ev_timer_again(ev, &m->control_pause);
+		}
 		return;
+	}
 	if (m->draining || (memory = dup(m->board_fd)) == -1 || (c = calloc(1, sizeof(*c))) == NULL ||
 	    (c->slot = board_claim(m->board, BOARD_WORKER, 0, 0)) == NULL) {
 		log_warnx("join: refused: %s", m->draining ? "draining" : "no room for another worker");
@@ -441,7 +462,8 @@ master_main(const struct opts *o, int listen_fd, int control_fd)
 	ev_timer_init(&m->grace, on_grace_over, 0., 0.);
 	m->grace.data = m;
 	ev_timer_init(&m->transfer_look, on_transfer_look, 0., TRANSFER_LOOK_S);
-	m->tick.data = m->restart.data = m->deadline.data = m->transfer_look.data = m;
+	ev_timer_init(&m->control_pause, on_control_pause_over, 0., CONTROL_PAUSE_S);
+	m->control_pause.data = m->tick.data = m->restart.data = m->deadline.data = m->transfer_look.data = m;
 	ev_timer_start(m->ev, &m->tick);
 	log_info("serving %s with %ld workers; at most %ld groups and %ld streams",
 	    o->listen != NULL ? o->listen : listen_fd != -1 ? "on descriptor 0" : "workers that join",

@@ -90,6 +90,7 @@ struct master {
 	ev_timer		 grace;		/* before it, on a given socket: what was accepted comes through */
 	ev_timer		 transfer_look;	/* while connections are on their way */
 	ev_io			 control;
+	ev_timer		 control_pause;	/* out of descriptors for who joins */
 	ev_signal		 sigchld, sigterm, sigusr1, sigint;
 };
 

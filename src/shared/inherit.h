@@ -25,6 +25,7 @@ struct inherit {
 	int			 channel_fd;	/* owned by the child */
 	int			 listen_fd;	/* workers: shared, non-blocking; loops: -1 */
 	struct group_key	 key;		/* loops: the group */
+	bool			 draining;	/* a worker in place of one that died in a drain */
 	bool			 alone;		/* a worker without a master: it ends with its first request */
 };
 

@@ -13,7 +13,6 @@
  * alone: it answers what needs none, and asks streams to come back, since a
  * browser's EventSource would give up for good on the web server's error page.
  */
-#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -73,8 +72,8 @@ static int
 be_master(const struct opts *worker, int lock)
 {
 	struct opts	o = *worker;
-	char		error[512], pid[32];
-	int		null, control, n;
+	char		error[512];
+	int		null, control;
 
 	setsid();
 	signal(SIGTERM, SIG_DFL);	/* until the master has its own */
@@ -88,11 +87,8 @@ be_master(const struct opts *worker, int lock)
 	o.control = o.join;
 	o.join = NULL;
 	log_process("master");
-	if ((control = listener_open_control(o.control, (mode_t)o.listen_mode, error, sizeof(error))) == -1)
+	if ((control = listener_open_control(o.control, (mode_t)o.listen_mode, LOCK_FD, error, sizeof(error))) == -1)
 		fatalx("start: %s", error);
-	n = snprintf(pid, sizeof(pid), "%d\n", (int)getpid());
-	if (ftruncate(LOCK_FD, 0) == -1 || pwrite(LOCK_FD, pid, (size_t)n, 0) != n)
-		log_warn("start: %s.lock: the master's pid is not in it", o.control);
 	return (master_main(&o, -1, control));
 }
 
@@ -104,18 +100,14 @@ be_master(const struct opts *worker, int lock)
 static int
 start_master(const struct opts *o)
 {
-	char	path[128];
 	pid_t	pid;
 	int	fd, lock;
 
-	snprintf(path, sizeof(path), "%s.lock", o->join);
-	if ((lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600)) == -1) {
-		log_warn("start: %s: let the user that runs the web server's programs write there", path);
+	if ((lock = listener_lock(o->join)) == -1) {
+		if (errno == EWOULDBLOCK)
+			return (0);
+		log_warn("start: %s.lock: let the user that runs the web server's programs write there", o->join);
 		return (-1);
-	}
-	if (flock(lock, LOCK_EX | LOCK_NB) == -1) {
-		fd_close(&lock);
-		return (0);
 	}
 	if ((fd = connect_master(o->join)) != -1) {	/* one without --start */
 		fd_close(&fd);

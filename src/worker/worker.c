@@ -325,6 +325,20 @@ worker_forget(struct worker *w, struct request *rq)
 
 /* --- life ------------------------------------------------------------------- */
 
+/*
+ * A socket that was given to us is held by somebody who starts our successor:
+ * what waits there is for it, and what was accepted already is served.  On our
+ * own, whoever comes is told politely to come later (SPEC 1).
+ */
+static void
+drain(struct worker *w)
+{
+	if (w->in->opts->listen == NULL && w->in->opts->join == NULL)
+		acceptor_stop(w->acceptor);
+	else
+		w->draining = true;
+}
+
 static void
 on_message(struct chan *c, enum chan_type type, const union chan_payload *p, int fd)
 {
@@ -336,16 +350,7 @@ on_message(struct chan *c, enum chan_type type, const union chan_payload *p, int
 			answer_refused(w, &p->refusal, fd);
 		break;
 	case CHAN_DRAIN:
-		/*
-		 * A socket that was given to us is held by somebody who starts our
-		 * successor: what waits there is for it, and what was accepted
-		 * already is served.  On our own, whoever comes is told politely to
-		 * come later (SPEC 1).
-		 */
-		if (w->in->opts->listen == NULL && w->in->opts->join == NULL)
-			acceptor_stop(w->acceptor);
-		else
-			w->draining = true;
+		drain(w);
 		break;
 	case CHAN_STOP:
 		stop(w);
@@ -422,6 +427,8 @@ worker_main(const struct inherit *in)
 	if (in->opts->join == NULL)
 		db_open(w->db);		/* one that joined is one of many: only if it needs to */
 	alive_start(&w->alive, w->ev, in->slot, on_alive, w);
+	if (in->draining)
+		drain(w);
 	if (chan_send(&w->master, CHAN_READY, NULL, NULL) == -1)
 		fatal("master");
 
