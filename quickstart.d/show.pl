@@ -2,8 +2,11 @@
 # A ticket sale to watch: private PostgreSQL, seatcast and lighttpd, and simulated buyers who write to the
 # database as a shop would, with SQL.  Started by ../quickstart; ends with Ctrl-C and leaves nothing behind.
 #
-# Options: --buyers N (how many are choosing seats at the height of the rush, 80), --speed N (how fast time goes
-# for them, 1), --for SECONDS (end by itself).
+# Its options, and their bounds, are ../quickstart's.
+#
+# A sale has acts: a rush, waves, the last seats of the block that everybody wants, sold out; then the match is moved,
+# all is refunded, and it begins again.  A buyer sees a plan of seats, takes a second or three to click, and may be too
+# late by then: so the last seats are fought for.
 
 use v5.32;
 use warnings;
@@ -15,28 +18,42 @@ use Time::HiRes qw(time sleep);
 use Stage;
 
 use constant { MATCH => 1, STAR => 101 };	# the block everybody wants; the page shows it first
-use constant HOLD_SECONDS => 40;		# short, so that holds can be seen to expire
+use constant HOLD_SECONDS => 30;		# short, so that holds can be seen to expire
 
-my %o = (buyers => 80, speed => 1, for => 0);
-GetOptions(\%o, 'buyers=i', 'speed=f', 'for=f') && !@ARGV && $o{buyers} > 0 && $o{speed} > 0
-    or die "usage: quickstart [--buyers N] [--speed N] [--for SECONDS]\n";
+my %o = (buyers => 80, speed => 1, for => 0, bind => '127.0.0.1');
+GetOptions(\%o, 'buyers=i', 'speed=f', 'for=f', 'port=i', 'bind=s') && !@ARGV or die "quickstart --help says how\n";
 $| = 1;
-$o{buyers} = 2000 if $o{buyers} > 2000;
 
 $SIG{__DIE__} = sub { die @_ if $^S; print STDERR 'quickstart: ', @_; exit 1 };
 
 my $stage = Stage->new;
+$SIG{PIPE} = sub { $SIG{PIPE} = 'IGNORE'; exit 141 };	# quickstart | head: END cleans up then too
+if ($o{port}) {
+	IO::Socket::INET->new(LocalAddr => $o{bind}, LocalPort => $o{port}, Listen => 1, ReuseAddr => 1)
+	    or die "cannot listen on $o{bind}, port $o{port}: $!\n";
+}
 say 'Starting a private PostgreSQL, with a stadium of 40,000 seats ...';
 $stage->pg_start->pg_install(demo => 1);
 say 'Starting seatcast and lighttpd ...';
-$stage->start_seatcast(workers => 2)->start_lighttpd;
-my $path = sprintf '/api/matches/%d/blocks/%d/seats/status-stream', MATCH, STAR;
-my $page = $stage->url(sprintf '/?match=%d&block=%d', MATCH, STAR);
-print <<~END;
+$stage->start_seatcast(workers => 2)->start_lighttpd(bind => $o{bind}, $o{port} ? (port => $o{port}) : ());
 
+# What to type elsewhere: the address as it is seen from there, or a tunnel to this machine.
+my ($here, $there) = ("127.0.0.1:$stage->{port}", '');
+if ($o{bind} ne '127.0.0.1') {
+	my $name = $o{bind} eq '0.0.0.0' ? (split ' ', `hostname -I 2>/dev/null`)[0] // '127.0.0.1' : $o{bind};
+	$here = "$name:$stage->{port}";
+	$there = "\n\t(Everybody who reaches this machine can see it: --bind $o{bind}.)\n";
+} elsif (my (undef, undef, $address) = split ' ', $ENV{SSH_CONNECTION} // '') {
+	$there = sprintf "\n\tYou are here by ssh.  On your own machine, first:\n\n\t  ssh -N -L %d:127.0.0.1:%d %s@%s\n",
+	    ($stage->{port}) x 2, scalar getpwuid($<) // 'user', $address =~ /:/ ? "[$address]" : $address;
+}
+my $path = sprintf '/api/matches/%d/blocks/%d/seats/status-stream', MATCH, STAR;
+my $page = sprintf 'http://%s/?match=%d&block=%d', $here, MATCH, STAR;
+print <<~END;
+	$there
 	  Watch the seats:   $page
-	  or the stream:     curl -N @{[$stage->url($path)]}
-	  or the service:    @{[$stage->url('/status')]}
+	  or the stream:     curl -N http://$here$path
+	  or the service:    http://$here/status
 
 	Buyers are coming.  Ctrl-C ends it and leaves nothing running.
 
@@ -125,47 +142,72 @@ sub choose {
 
 # ---- the sale ----
 
-my (@buyers, %count);
+my (@buyers, %count, %sale);
 my $next_user = 1000000;
-my ($begin, $now, $phase, $phase_from) = (time, 0, '', 0);
-my ($next_line, $next_look) = (0, 0);
+my ($begin, $now, $last, $act, $act_from) = (time, 0, 0, '', 0);
 
-sub phase {
-	($phase, $phase_from) = ($_[0], $now);
-	printf "%s  %s\n", strftime('%H:%M:%S', localtime), $_[1];
+# How many people want seats at once (of --buyers), how many of them in the star block, how many come a second, and how sure
+# those who hold a seat are to buy it.
+my %acts = (
+	rush => { crowd => 1, star => 0.7, rate => 0.15, sure => 0.55, says => 'The sale opens: a rush.' },
+	waves => { crowd => 0.5, star => 0.6, rate => 0.1, sure => 0.6, says => 'The rush is over; people come in waves.' },
+	last => { crowd => 1, star => 0.95, rate => 0.3, sure => 0.9 },
+	'sold out' => { crowd => 0.3, star => 0.05, rate => 0.05, sure => 0.5 },
+	refund => { crowd => 0, star => 0, rate => 0, sure => 0, says => 'The match is moved to another day: everything is refunded, row by row.' },
+);
+
+sub begin {
+	my ($name, $says) = @_;
+	($act, $act_from) = ($name, $now);
+	%sale = (from => $now, late => 0) if $name eq 'rush';
+	printf "%s  %s\n", strftime('%H:%M:%S', localtime), $says // $acts{$name}{says};
 	return;
 }
 
-# A buyer comes, holds seats and goes away to think.
+# A buyer comes and sees the plan; the click follows a moment later.
 sub arrive {
-	my $block = rand() < 0.6 ? STAR : $blocks[int(@blocks * rand() ** 2)];
+	my $block = rand() < $acts{$act}{star} ? STAR : $blocks[int(@blocks * rand() ** 2)];
 	my @seats = choose($block) or return;
-	my $user = $next_user++;
-	my @got = hold($user, @seats);
-	delete $open{$block}{$_} for @seats;
-	$count{beaten} += @seats - @got;
-	return if !@got;
-	$count{held} += @got;
-	my $dice = rand;
-	my $decides = $dice < 0.55 ? 'OCCUPIED' : $dice < 0.80 ? 'AVAILABLE' : 'forgets';
-	push @buyers, { user => $user, block => $block, seats => \@got, decides => $decides,
-		at => $now + ($decides eq 'forgets' ? HOLD_SECONDS : 4 + rand() * 24) };
+	push @buyers, { user => $next_user++, block => $block, seats => \@seats, does => 'click', tries => 3, at => $now + 1 + 2 * rand };
 	return;
 }
 
-sub decide {
+# Whoever gets none of the seats looks again, twice.
+sub click {
 	my ($b) = @_;
-	if ($b->{decides} eq 'forgets') {	# nobody writes anything: the hold ends by its time alone
+	my @got = hold($b->{user}, @{$b->{seats}});
+	delete $open{$b->{block}}{$_} for @{$b->{seats}};
+	my $late = @{$b->{seats}} - @got;
+	$count{late} += $late;
+	$sale{late} += $late;
+	if (!@got) {
+		my @seats = --$b->{tries} > 0 ? choose($b->{block}) : ();
+		push @buyers, { %$b, seats => \@seats, at => $now + 1 + 2 * rand } if @seats;
+		return;
+	}
+	$count{held} += @got;
+	my $sure = $acts{$act}{sure};
+	my $dice = rand;
+	my $does = $dice < $sure ? 'OCCUPIED' : $dice < $sure + (1 - $sure) * 0.6 ? 'AVAILABLE' : 'forgets';
+	push @buyers, { %$b, seats => \@got, does => $does, at => $now + ($does eq 'forgets' ? HOLD_SECONDS : 3 + rand() * 18) };
+	return;
+}
+
+sub act {
+	my ($b) = @_;
+	return click($b) if $b->{does} eq 'click';
+	if ($b->{does} eq 'forgets') {	# nobody writes anything: the hold ends by its time alone
 		$count{expired} += @{$b->{seats}};
 	} else {
-		change($b->{user}, $b->{decides}, @{$b->{seats}});
-		$count{$b->{decides}} += @{$b->{seats}};
+		change($b->{user}, $b->{does}, @{$b->{seats}});
+		$count{$b->{does}} += @{$b->{seats}};
 	}
-	$open{$b->{block}}{$_} = 1 for $b->{decides} eq 'OCCUPIED' ? () : @{$b->{seats}};
+	$open{$b->{block}}{$_} = 1 for $b->{does} eq 'OCCUPIED' ? () : @{$b->{seats}};
 	return;
 }
 
-sub line {
+# How the star block stands.
+sub standing {
 	my %n = (AVAILABLE => scalar @{$seats{+STAR}}, HOLD => 0, OCCUPIED => 0);
 	for ($stage->sql(<<~SQL)) {
 		SELECT status, count(*) FROM allocations WHERE match_id = @{[MATCH]} AND block_id = @{[STAR]} AND (status = 'OCCUPIED'
@@ -174,58 +216,79 @@ sub line {
 		$n{$_->[0]} = $_->[1];
 		$n{AVAILABLE} -= $_->[1];
 	}
+	return \%n;
+}
+
+sub line {
+	my ($n) = @_;
 	my $c = FastCGI->connect($stage->{listen}, try => 1);
 	my $metrics = $c ? $c->request(path => '/metrics')->answer(1)->{body} // '' : '';
 	my $viewers = 0;
 	$viewers += $_ for $metrics =~ /^seatcast_viewers(?:\{[^}]*\})? (\d+)/mg;
 	printf "%s  block %d: %3d free, %3d on hold, %3d sold | just now: %d held, %d bought, %d given back, %d expired, %d too late | %d watching\n",
-	    strftime('%H:%M:%S', localtime), STAR, @n{qw(AVAILABLE HOLD OCCUPIED)},
-	    (map { $count{$_} // 0 } qw(held OCCUPIED AVAILABLE expired beaten)), $viewers;
+	    strftime('%H:%M:%S', localtime), STAR, @{$n}{qw(AVAILABLE HOLD OCCUPIED)},
+	    (map { $count{$_} // 0 } qw(held OCCUPIED AVAILABLE expired late)), $viewers;
 	%count = ();
-	return \%n;
+	return;
+}
+
+# Does the next act begin?
+sub turn {
+	my ($n) = @_;
+	my $age = $now - $act_from;
+	my $all = @{$seats{+STAR}};
+	if ($act =~ /^(?:rush|waves)$/ && $n->{AVAILABLE} <= 0.15 * $all && $n->{OCCUPIED} > 0.5 * $all) {
+		begin(last => sprintf 'The last seats of block %d: %d are left, and many want them.', STAR, $n->{AVAILABLE});
+	} elsif ($act eq 'rush' && $age > 25) {
+		begin('waves');
+	} elsif ($act eq 'last' && $n->{OCCUPIED} == $all) {
+		begin('sold out' => sprintf 'Block %d is sold out after %d s; %d times somebody was too late for a seat.', STAR,
+		    ($now - $sale{from}) / $o{speed}, $sale{late});
+	} elsif ($act eq 'sold out' && $age > 15 || $act eq 'last' && $age > 150) {
+		begin('refund');
+	}
+	return;
+}
+
+sub refund_rows {
+	my ($row, $n) = (int(2 * ($now - $act_from)), 20);
+	my @seats = grep { defined } @{$seats{+STAR}}[$row * $n .. $row * $n + $n - 1];
+	return refund(@seats) if @seats;
+	$stage->sql("UPDATE allocations SET status = 'AVAILABLE', user_id = NULL, hold_expires_at = NULL WHERE match_id = @{[MATCH]} AND status <> 'AVAILABLE'");
+	@buyers = ();
+	look();
+	return begin('rush', 'The sale opens again.');
 }
 
 look();
-phase('rush', 'The sale opens: a rush.');
-my $last = 0;
+begin('rush');
+my ($next_line, $next_look) = (0, 0);
 while (!$o{for} || time - $begin < $o{for}) {
 	$now = (time - $begin) * $o{speed};
 	die "seatcast has ended:\n" . $stage->log_text('seatcast') if $stage->ended('seatcast');
 	die "PostgreSQL has ended:\n" . $stage->log_text('postgresql') if $stage->ended('postgresql');
 	die "lighttpd has ended:\n" . $stage->log_text('error') if $stage->ended('lighttpd');
 
-	my $age = $now - $phase_from;
-	if ($phase ne 'refund') {
-		my $wanted = $o{buyers} * ($phase eq 'rush' ? 1 : 0.35 + 0.25 * sin($age / 7));
-		my $rate = $phase eq 'rush' ? $o{buyers} / 8 : $o{buyers} / 20;	# arrivals a second
-		my $come = ($now - $last) * $rate;
-		$come = int($come) + (rand() < $come - int $come);
-		arrive() for 1 .. (@buyers < $wanted ? $come : 0);
-	}
+	my $a = $acts{$act};
+	my $wave = $act eq 'waves' ? 1 + 0.9 * sin(($now - $act_from) / 5) : 1;
+	my $come = ($now - $last) * $o{buyers} * $a->{rate} * $wave;
+	$come = int($come) + (rand() < $come - int $come);
+	arrive() for 1 .. (@buyers < $o{buyers} * $a->{crowd} * $wave ? $come : 0);
 	$last = $now;
 	my @due = grep { $_->{at} <= $now } @buyers;
 	@buyers = grep { $_->{at} > $now } @buyers;
-	decide($_) for @due;
+	act($_) for @due;
 
 	if ($now >= $next_look) {		# others may buy through the page
 		look();
 		$next_look = $now + 5;
 	}
 	if (time >= $next_line) {
-		my $n = line();
+		my $n = standing();
+		line($n);
+		turn($n);
 		$next_line = time + 3;
-		phase('calm', 'The rush is over; people still come.') if $phase eq 'rush' && $age > 20;
-		phase('refund', 'Nearly sold out.  The match is moved: everything is refunded, row by row.')
-		    if $phase eq 'calm' && $n->{OCCUPIED} >= 0.9 * @{$seats{+STAR}};
 	}
-	if ($phase eq 'refund') {
-		my ($row, $n) = (int $age * 2, 20);
-		my @seats = grep { defined } @{$seats{+STAR}}[$row * $n .. $row * $n + $n - 1];
-		refund(@seats) if @seats;
-		if (!@seats) {
-			look();
-			phase('rush', 'The sale opens again.');
-		}
-	}
+	refund_rows() if $act eq 'refund';
 	sleep 0.1;
 }

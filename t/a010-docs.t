@@ -4,6 +4,7 @@
 use strict;
 use warnings;
 use FindBin;
+use File::Glob ':bsd_glob';	# a path may have a blank
 use Test::More;
 
 my $src = $ENV{top_srcdir} // "$FindBin::Bin/..";

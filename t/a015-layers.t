@@ -4,13 +4,14 @@
 use strict;
 use warnings;
 use FindBin;
+use File::Glob ':bsd_glob';	# a path may have a blank
 use Test::More;
 
 my $src = ($ENV{top_srcdir} // "$FindBin::Bin/..") . '/src';
 my %rank = (base => 0, wire => 1, shared => 2, loop => 3, worker => 3, master => 3);
 
 my (%includes, @wrong);
-for my $file (glob "$src/*.[ch] $src/*/*.[ch]") {
+for my $file (glob "$src/{,*/}*.[ch]") {
 	my $name = substr $file, 1 + length $src;
 	open my $fh, '<', $file or die "$file: $!";
 	$includes{$name} = [grep { $_ !~ m{^(?:config|commit)\.h\z} } map { /^#include "([^"]+)"/ ? $1 : () } readline $fh];

@@ -1,12 +1,12 @@
 #!/usr/bin/env perl
 # make install puts everything where it belongs; make uninstall takes all of it away again, and nothing else; with another --prefix too.
-use strict; use warnings; use Cwd qw(abs_path); use File::Find; use File::Temp qw(tempdir); use FindBin; use Test::More;
+use strict; use warnings; use Cwd qw(abs_path); use File::Find; use File::Glob ':bsd_glob'; use File::Temp qw(tempdir); use FindBin; use Test::More;
 
 my $src = abs_path($ENV{top_srcdir} // "$FindBin::Bin/..");
 my $build = abs_path($ENV{top_builddir} // "$src/build");
 plan(skip_all => "nothing is configured in $build") if !-e "$build/Makefile";
 # Other tests run meanwhile: make may copy here, but not build.
-my %from = ("$build/src/seatcast" => "$src/src/*.[ch]", "$build/Makefile" => "$src/Makefile.am $src/configure.ac");
+my %from = ("$build/src/seatcast" => "$src/src/{,*/}*.[ch]", "$build/Makefile" => "$src/{Makefile.am,configure.ac}");
 for my $made (sort keys %from) {
 	my $at = (stat $made)[9] // 0;
 	my ($newer) = grep { (stat)[9] > $at } glob $from{$made};

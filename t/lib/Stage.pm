@@ -40,7 +40,10 @@ sub new {
 	mkdir "$self->{dir}/$_" for qw(log web);
 	$stages{$self->{dir}} = $self;
 	for my $sig (qw(INT TERM HUP)) {
-		$SIG{$sig} = sub { exit 128 + { INT => 2, TERM => 15, HUP => 1 }->{$sig} };	# END does the rest
+		$SIG{$sig} = sub {	# END does the rest, and an impatient second Ctrl-C does not stop it
+			@SIG{qw(INT TERM HUP)} = ('IGNORE') x 3;
+			exit 128 + { INT => 2, TERM => 15, HUP => 1 }->{$sig};
+		};
 	}
 	return $self;
 }
@@ -315,7 +318,7 @@ sub free_port {
 	die "no free port found\n";
 }
 
-# lighttpd with the sample configuration; append => text to add to it, edit => sub that changes it in $_, web_dir => another page.
+# lighttpd with the sample configuration; port, bind: where it listens; append => text to add to it, edit => sub that changes it in $_, web_dir => another page.
 sub start_lighttpd {
 	my ($self, %o) = @_;
 	my $lighttpd = (grep { -x } map { "$_/lighttpd" } split(/:/, $ENV{PATH}), '/usr/sbin', '/usr/local/sbin')[0]
@@ -326,7 +329,7 @@ sub start_lighttpd {
 	for (1 .. 5) {				# somebody may take the port before lighttpd does
 		my $conf = $sample;
 		$self->{port} = $o{port} // $self->free_port;
-		my %var = (bind => '"127.0.0.1"', port => $self->{port}, web_dir => '"' . ($o{web_dir} // "$self->{src}/web") . '"',
+		my %var = (bind => '"' . ($o{bind} // '127.0.0.1') . '"', port => $self->{port}, web_dir => '"' . ($o{web_dir} // "$self->{src}/web") . '"',
 			socket => qq("$self->{dir}/fcgi.sock"), log_dir => qq("$self->{dir}/log"), max_fds => $fds,
 			max_conns => int($fds / 2));
 		for my $name (sort keys %var) {
