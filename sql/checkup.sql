@@ -7,13 +7,14 @@
 --
 -- Changes nothing. VOLATILE only because PostgreSQL wants that of a function that calls EXPLAIN.
 
--- The large tables that this SQL function reads from end to end, with the estimated rows; NULL and a reason when its plan
--- cannot be had. The body is planned as the server plans it inside the function: without the values of $1, $2, $3 (hence
--- PREPARE and a generic plan; a plain EXPLAIN with some match and block would show a plan that no poll ever gets).
+-- The large tables that this function of the port reads from end to end, with the estimated rows; NULL and a reason when its
+-- plan cannot be had. What is planned is the SQL function, or the one inside a PL/pgSQL function, and as the server plans it
+-- there: without the values of the parameters (hence PREPARE and a generic plan; a plain EXPLAIN with some match and block
+-- would show a plan that no poll ever gets), and with the settings of those functions.
 -- A small table, or one of a few blocks, is rightly read as a whole. Another owner's function is left alone: planning
 -- may call what it calls, and that is not for the rights of this one.
 CREATE OR REPLACE FUNCTION seatcast.full_scans(function regprocedure) RETURNS TABLE (tab regclass, n bigint, reason text)
-LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT SET plan_cache_mode = force_generic_plan AS $$
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
 #variable_conflict use_column
 DECLARE
     p    record;
@@ -21,8 +22,12 @@ DECLARE
 BEGIN
     SELECT rtrim(f.prosrc, E'; \t\n') AS body, f.pronargs AS args, oidvectortypes(f.proargtypes) AS types INTO p
       FROM pg_proc f JOIN pg_language l ON l.oid = f.prolang
-     WHERE f.oid = $1 AND l.lanname = 'sql' AND f.prosrc <> '' AND f.proowner = to_regrole(quote_ident(current_user));
-    IF NOT FOUND OR (SELECT count(*) < 10 FROM blocks) THEN
+     WHERE f.proowner = to_regrole(quote_ident(current_user)) AND l.lanname = 'sql' AND f.prosrc <> ''
+       AND (f.oid = $1 OR EXISTS (SELECT FROM pg_proc o JOIN pg_language m ON m.oid = o.prolang
+                                   WHERE o.oid = $1 AND m.lanname = 'plpgsql' AND f.pronamespace = o.pronamespace
+                                     AND f.proretset AND strpos(o.prosrc, format('FROM seatcast.%s(', f.proname)) > 0))
+     LIMIT 1;
+    IF NOT FOUND OR (SELECT count(*) < 10 FROM site.blocks) THEN
         RETURN;
     END IF;
     IF EXISTS (SELECT FROM pg_prepared_statements s WHERE s.name = 'seatcast_checkup') THEN
@@ -56,14 +61,20 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
              WHERE c.oid = tab) AS s (pages, n)
 $$;
 
+-- What people see: where `public` is meant it goes without saying.
 CREATE OR REPLACE FUNCTION seatcast.checkup() RETURNS TABLE (severity text, finding text)
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN QUERY SELECT f.severity, regexp_replace(f.finding, E'\\mpublic[.]', '', 'g') FROM seatcast.findings() AS f;
+END $$;
+
+CREATE OR REPLACE FUNCTION seatcast.findings() RETURNS TABLE (severity text, finding text)
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    tabs  text[] := '{matches,areas,sections,blocks,seats,allocations}';
-    tab   regclass := to_regclass('allocations');
+    tabs  text[] := '{site.matches,site.areas,site.sections,site.blocks,site.seats,site.allocations}';
+    tab   regclass := to_regclass('site.allocations');
     exact boolean;      -- which changes() is installed; NULL: neither, or none
     again text;         -- what installs it again
-    off   text;         -- turns on what forbids indexes
     n     bigint;
 BEGIN
     -- Other people's transactions: the roles of seatcast do not see when these began.
@@ -120,16 +131,17 @@ BEGIN
         RETURN QUERY
         SELECT 'error', format('seatcast.hold refuses all: it was installed while %s had no unique index: run %s', tab, again)
           FROM pg_proc p
-         WHERE p.oid = to_regprocedure('seatcast.hold(bigint,bigint,bigint,interval)') AND p.prosrc ~ 'object_not_in_prerequisite_state';
+         WHERE p.oid = to_regprocedure('seatcast.hold_seats(bigint,bigint,bigint[],interval,integer,interval)') AND p.prosrc ~ 'object_not_in_prerequisite_state';
     END IF;
 
     RETURN QUERY
     SELECT 'warning', format('no index on %s (%s): %s reads more than it needs: CREATE INDEX CONCURRENTLY ON %s (%s)',
                              to_regclass(w.tab), w.cols, w.who, to_regclass(w.tab), w.cols)
-      FROM (VALUES ('allocations', 'match_id, block_id, changed_xid', 'every poll', exact),
-                   ('allocations', 'updated_at', 'every poll', NOT exact),
-                   ('seats', 'id', 'every change', true),
-                   ('seats', 'block_id', 'every snapshot', true)) AS w (tab, cols, who, wanted)
+      FROM (VALUES ('site.allocations', 'match_id, block_id, changed_xid', 'every poll', exact),
+                   ('site.allocations', 'match_id, changed_xid', 'every poll of a match', exact),
+                   ('site.allocations', 'updated_at', 'every poll', NOT exact),
+                   ('site.seats', 'id', 'every change', true),
+                   ('site.seats', 'block_id', 'every snapshot', true)) AS w (tab, cols, who, wanted)
      WHERE w.wanted AND NOT seatcast.has_index(to_regclass(w.tab), string_to_array(w.cols, ', '), 'order')
     UNION ALL
     -- What a CREATE INDEX CONCURRENTLY has left that failed: it costs every write and serves nobody.
@@ -140,19 +152,17 @@ BEGIN
        AND NOT EXISTS (SELECT FROM pg_stat_progress_create_index b WHERE b.index_relid = i.indexrelid)
     UNION ALL
     SELECT 'warning', format('%s has about %s rows and no statistics, so that plans are guesses: ANALYZE %s', s.rel, s.rows_now, s.rel)
-      FROM (VALUES ('allocations'), ('seats')) AS t (name), LATERAL seatcast.size_of(to_regclass(t.name)) AS s
+      FROM (VALUES ('site.allocations'), ('site.seats')) AS t (name), LATERAL seatcast.size_of(to_regclass(t.name)) AS s
       JOIN pg_class c ON c.oid = s.rel JOIN pg_namespace m ON m.oid = c.relnamespace
      WHERE s.large AND NOT EXISTS (SELECT FROM pg_stats p WHERE p.schemaname = m.nspname AND p.tablename = c.relname);
 
-    -- Plans. Settings that forbid an index are those of this session, that is of the role which seatcast connects as.
-    SELECT string_agg(format('ALTER ROLE %I IN DATABASE %I SET %s = on', session_user, current_database(), g.name), '; ') INTO off
-      FROM pg_settings g WHERE g.name IN ('enable_indexscan', 'enable_indexonlyscan', 'enable_bitmapscan') AND g.setting = 'off';
+    -- Plans.
     RETURN QUERY
     WITH scans AS MATERIALIZED (
-        SELECT f.name, x.* FROM unnest(ARRAY['seatcast.changes(bigint,bigint,text)', 'seatcast.snapshot(bigint,bigint)']) AS f (name),
+        SELECT f.name, x.* FROM unnest(ARRAY['seatcast.changes(bigint,bigint,text)', 'seatcast.snapshot(bigint,bigint)', 'seatcast.match_changes(bigint,text)']) AS f (name),
                LATERAL seatcast.full_scans(to_regprocedure(f.name)) AS x
     )
-    SELECT 'warning', format('%s reads all of %s (about %s rows) each time: %s', x.name, x.tab, x.n, coalesce(off, format('ANALYZE %s', x.tab)))
+    SELECT 'warning', format('%s reads all of %s (about %s rows) each time: it lacks an index: run %s', x.name, x.tab, x.n, again)
       FROM scans x WHERE x.tab IS NOT NULL
     UNION ALL
     SELECT 'warning', format('the plan of %s cannot be looked at: %s', x.name, x.reason)

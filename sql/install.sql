@@ -6,8 +6,8 @@
 -- that finds nothing to alter takes no lock that a buyer or a viewer would notice. Silent on success; a WARNING is
 -- something for you to act on. Run it as the owner of the tables (creating the roles needs CREATEROLE).
 --
--- Tables are found on the search_path (PGOPTIONS='-c search_path=shop' picks another schema) and the functions stay
--- pinned to the schemas found now. Times without zone are UTC unless: ALTER DATABASE d SET seatcast.time_zone = 'Asia/Seoul'
+-- Tables are found on the search_path (PGOPTIONS='-c search_path=shop' picks another schema) and the functions go on
+-- naming the ones found now. Times without zone are UTC unless: ALTER DATABASE d SET seatcast.time_zone = 'Asia/Seoul'
 -- (set it before the first run, and reconnect: a setting of a database applies to new sessions).
 
 \set ON_ERROR_STOP on
@@ -19,12 +19,15 @@ SET LOCAL client_min_messages = warning;
 SET LOCAL lock_timeout = '10s';
 -- Two installations in one database take turns ('seatcast' in ASCII, first four bytes).
 DO $$ BEGIN PERFORM pg_advisory_xact_lock(x'73656174'::bigint); END $$;
+\ir site.sql
 \ir tables.sql
 \ir schema.sql
 \ir tracking.sql
+\ir allocation.sql
 \ir port.sql
 \ir changes_exact.sql
 \ir checkup.sql
+\ir bind.sql
 \ir roles.sql
 COMMIT;
 \unset seatcast_installing

@@ -1,10 +1,14 @@
--- port.sql: the port between seatcast and a site's tables, without snapshot() and changes(). Part of install.sql and of
--- changes_updated_at.sql. A site with other tables rewrites these functions and nothing else.
+-- port.sql: the port between seatcast and a site's tables, without the polls' functions. Part of install.sql and of
+-- changes_updated_at.sql, after allocation.sql. A site with other tables rewrites these functions and those of the polls.
 --
--- Reads are STABLE: such a function runs with the snapshot of the statement that calls it, while a VOLATILE one takes a
--- new snapshot for each of its queries (manual, "Function Volatility Categories"). Calls come from roles without any
--- privilege on a table, so all are SECURITY DEFINER with the search_path of schema.sql. $1 $2 $3 are the parameters in
--- the order of the signature, where a column of the same name would hide them.
+-- Calls come from roles without any privilege on a table, so all are SECURITY DEFINER; schema.sql says why their
+-- search_path is what it is, and what `site` means. PL/pgSQL, because an SQL function that is not inlined is planned anew
+-- at each call, which costs ten times what it does. $1 $2 $3 are the parameters in the order of the signature, where a
+-- column of the same name would hide them.
+--
+-- Reads are STABLE: such a function runs with the snapshot of the statement that calls it, however many queries it has,
+-- while a VOLATILE one takes a new snapshot for each of them (manual, "Function Volatility Categories"). Each ends with
+-- seatcast.read_at(), so that a table that was rewritten meanwhile is an error and not an empty answer.
 
 -- What a seat is in a match: no row when it has no allocation; an end only for a HOLD, past or not (judging that is the
 -- caller's business, who has a timer on it). With UNIQUE (match_id, seat_id) there is nothing to choose; without it the
@@ -14,149 +18,180 @@ CREATE OR REPLACE FUNCTION seatcast.status_of(match_id bigint, seat_id bigint)
 RETURNS TABLE (status text, hold_expires_at timestamptz) LANGUAGE sql STABLE ROWS 1 AS $$
     SELECT coalesce(a.status::text, 'AVAILABLE'),
            CASE WHEN a.status::text = 'HOLD' THEN seatcast.as_instant(a.hold_expires_at) END
-      FROM allocations a
+      FROM site.allocations a
      WHERE a.match_id = $1 AND a.seat_id = $2
      ORDER BY CASE coalesce(a.status::text, 'AVAILABLE')
                   WHEN 'AVAILABLE' THEN 2
-                  WHEN 'HOLD' THEN CASE WHEN seatcast.as_instant(a.hold_expires_at) <= now() THEN 2 ELSE 1 END
+                  WHEN 'HOLD' THEN CASE WHEN seatcast.as_instant(a.hold_expires_at) <= pg_catalog.now() THEN 2 ELSE 1 END
                   ELSE 0
               END, a.hold_expires_at DESC NULLS FIRST
      LIMIT 1
 $$;
 
+-- Is there such a match, and such blocks? "No" is only said when the tables are certain.
+CREATE OR REPLACE FUNCTION seatcast.blocks_exist(match_id bigint, block_ids bigint[])
+RETURNS boolean LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF EXISTS (SELECT FROM site.matches m WHERE m.id = $1)
+       AND NOT EXISTS (SELECT FROM unnest($2) AS w (id) WHERE NOT EXISTS (SELECT FROM site.blocks b WHERE b.id = w.id)) THEN
+        RETURN true;
+    END IF;
+    PERFORM seatcast.read_at('site.matches', 'site.blocks');
+    RETURN false;
+END $$;
+
 CREATE OR REPLACE FUNCTION seatcast.block_exists(match_id bigint, block_id bigint)
-RETURNS boolean LANGUAGE sql STABLE SECURITY DEFINER SET search_path FROM CURRENT AS $$
-    SELECT EXISTS (SELECT FROM matches m WHERE m.id = $1) AND EXISTS (SELECT FROM blocks b WHERE b.id = $2)
-$$;
+RETURNS boolean LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF EXISTS (SELECT FROM site.matches m WHERE m.id = $1) AND EXISTS (SELECT FROM site.blocks b WHERE b.id = $2) THEN
+        RETURN true;
+    END IF;
+    PERFORM seatcast.read_at('site.matches', 'site.blocks');
+    RETURN false;
+END $$;
 
 -- The site. An unknown parent is an error (P0002, no_data_found), a known one without children is no rows.
 
-CREATE OR REPLACE FUNCTION seatcast.areas()
-RETURNS TABLE (id bigint, name text) LANGUAGE sql STABLE SECURITY DEFINER SET search_path FROM CURRENT AS $$
-    SELECT a.id::bigint, a.name::text FROM areas a ORDER BY a.id
-$$;
-
-CREATE OR REPLACE FUNCTION seatcast.sections(area_id bigint)
-RETURNS TABLE (id bigint, name text) LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path FROM CURRENT AS $$
+CREATE OR REPLACE FUNCTION seatcast.matches()
+RETURNS TABLE (id bigint, name text) LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
-    IF NOT EXISTS (SELECT FROM areas a WHERE a.id = $1) THEN
+    RETURN QUERY SELECT m.id::bigint, m.name::text FROM site.matches m ORDER BY m.id;
+    PERFORM seatcast.read_at('site.matches');
+END $$;
+
+-- The whole of it, seats left out: NULLs where an area has no section, or a section no block.
+CREATE OR REPLACE FUNCTION seatcast.stadium()
+RETURNS TABLE (area_id bigint, area_name text, section_id bigint, section_name text, block_id bigint, block_name text)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+    SELECT a.id::bigint, a.name::text, s.id::bigint, s.name::text, b.id::bigint, b.name::text
+      FROM site.areas a
+      LEFT JOIN site.sections s ON s.area_id = a.id
+      LEFT JOIN site.blocks b ON b.section_id = s.id
+     ORDER BY a.id, s.id, b.id;
+    PERFORM seatcast.read_at('site.areas', 'site.sections', 'site.blocks');
+END $$;
+
+CREATE OR REPLACE FUNCTION seatcast.areas()
+RETURNS TABLE (id bigint, name text) LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY SELECT a.id::bigint, a.name::text FROM site.areas a ORDER BY a.id;
+    PERFORM seatcast.read_at('site.areas');
+END $$;
+
+CREATE OR REPLACE FUNCTION seatcast.sections(area_id bigint)
+RETURNS TABLE (id bigint, name text) LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY SELECT s.id::bigint, s.name::text FROM site.sections s WHERE s.area_id = $1 ORDER BY s.id;
+    IF NOT FOUND AND NOT EXISTS (SELECT FROM site.areas a WHERE a.id = $1) THEN
+        PERFORM seatcast.read_at('site.areas');
         RAISE EXCEPTION 'no area %', $1 USING ERRCODE = 'P0002';
     END IF;
-    RETURN QUERY SELECT s.id::bigint, s.name::text FROM sections s WHERE s.area_id = $1 ORDER BY s.id;
+    PERFORM seatcast.read_at('site.sections');
 END $$;
 
 CREATE OR REPLACE FUNCTION seatcast.blocks(section_id bigint)
-RETURNS TABLE (id bigint, name text) LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path FROM CURRENT AS $$
+RETURNS TABLE (id bigint, name text) LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
-    IF NOT EXISTS (SELECT FROM sections s WHERE s.id = $1) THEN
+    RETURN QUERY SELECT b.id::bigint, b.name::text FROM site.blocks b WHERE b.section_id = $1 ORDER BY b.id;
+    IF NOT FOUND AND NOT EXISTS (SELECT FROM site.sections s WHERE s.id = $1) THEN
+        PERFORM seatcast.read_at('site.sections');
         RAISE EXCEPTION 'no section %', $1 USING ERRCODE = 'P0002';
     END IF;
-    RETURN QUERY SELECT b.id::bigint, b.name::text FROM blocks b WHERE b.section_id = $1 ORDER BY b.id;
+    PERFORM seatcast.read_at('site.blocks');
 END $$;
 
 CREATE OR REPLACE FUNCTION seatcast.block_seats(block_id bigint)
 RETURNS TABLE (id bigint, row_number integer, seat_number integer)
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
-    IF NOT EXISTS (SELECT FROM blocks b WHERE b.id = $1) THEN
+    RETURN QUERY SELECT s.id::bigint, s.row_number::integer, s.seat_number::integer
+                   FROM site.seats s WHERE s.block_id = $1 ORDER BY s.id;
+    IF NOT FOUND AND NOT EXISTS (SELECT FROM site.blocks b WHERE b.id = $1) THEN
+        PERFORM seatcast.read_at('site.blocks');
         RAISE EXCEPTION 'no block %', $1 USING ERRCODE = 'P0002';
     END IF;
-    RETURN QUERY SELECT s.id::bigint, s.row_number::integer, s.seat_number::integer
-                   FROM seats s WHERE s.block_id = $1 ORDER BY s.id;
+    PERFORM seatcast.read_at('site.seats');
 END $$;
 
--- Allocation. Each function decides in one statement; what follows a refusal only words it. Two buyers meet at the unique
--- index or at the row's lock, and the second one's condition is evaluated on the row that the first one left (READ
--- COMMITTED: manual, "Transaction Isolation"). Under REPEATABLE READ and SERIALIZABLE the second one gets 40001 instead,
--- which the caller retries. The clock is clock_timestamp(), read after the wait for the lock.
+-- Allocation: what allocation.sql asks of these tables. Internal.
 
--- Is this row a hold that still counts? Internal, inlined. A hold without an end lasts.
-CREATE OR REPLACE FUNCTION seatcast.holds(status text, hold_expires_at timestamptz)
-RETURNS boolean LANGUAGE sql VOLATILE AS $$
-    SELECT $1 = 'HOLD' AND ($2 IS NULL OR $2 > clock_timestamp())
-$$;
+-- The seats asked for, each once, by id, their rows locked; there: it has a row; known: match and seat exist.
+-- NO KEY UPDATE does not wait for another application's foreign keys to the row (an order that is being written).
+CREATE OR REPLACE FUNCTION seatcast.lock_seats(match_id bigint, seat_ids bigint[])
+RETURNS TABLE (seat_id bigint, block_id bigint, known boolean, there boolean, status text, user_id bigint, hold_expires_at timestamptz)
+LANGUAGE plpgsql VOLATILE AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+    WITH locked AS MATERIALIZED (
+        SELECT a.seat_id, a.status::text AS status, a.user_id, seatcast.as_instant(a.hold_expires_at) AS ends
+          FROM site.allocations a
+         WHERE a.match_id = $1 AND a.seat_id = ANY ($2)
+         ORDER BY a.seat_id
+           FOR NO KEY UPDATE
+    )
+    SELECT w.id, w.block_id, w.block_id IS NOT NULL AND EXISTS (SELECT FROM site.matches m WHERE m.id = $1), l.seat_id IS NOT NULL,
+           coalesce(l.status, 'AVAILABLE'), l.user_id::bigint, l.ends
+      FROM (SELECT DISTINCT u.id, (SELECT s.block_id::bigint FROM site.seats s WHERE s.id = u.id) AS block_id FROM unnest($2) AS u (id)) AS w
+      LEFT JOIN locked l ON l.seat_id = w.id
+     ORDER BY w.id;
+END $$;
 
-CREATE OR REPLACE FUNCTION seatcast.hold(match_id bigint, seat_id bigint, user_id bigint, duration interval)
-RETURNS TABLE (outcome text, hold_expires_at timestamptz)
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path FROM CURRENT AS $$
+CREATE OR REPLACE FUNCTION seatcast.holds_of(match_id bigint, user_id bigint, but bigint[]) RETURNS bigint LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    RETURN (SELECT count(*) FROM site.allocations a
+             WHERE a.match_id = $1 AND a.user_id = $2 AND a.seat_id <> ALL ($3)
+               AND seatcast.holds(a.status::text, seatcast.as_instant(a.hold_expires_at)));
+END $$;
+
+-- The two that write. Triggers of the site's that fire here may need the site's schemas on the search_path: bind.sql puts them
+-- there, if there are such triggers. So everything is qualified in these two, operators too.
+CREATE OR REPLACE FUNCTION seatcast.update_seats(match_id bigint, seat_ids bigint[], user_id bigint, status text, ends timestamptz[])
+RETURNS TABLE (seat_id bigint, hold_expires_at timestamptz) LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, site, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
-    until allocations.hold_expires_at%TYPE;
+    word site.allocations.status%TYPE := $4;
 BEGIN
-    IF $3 IS NULL OR $4 IS NULL OR $4 <= interval '0' THEN
-        RAISE EXCEPTION 'a hold needs a user and a duration above zero' USING ERRCODE = 'invalid_parameter_value';
-    END IF;
-    until := seatcast.as_stored(clock_timestamp() + $4, until);
     RETURN QUERY
-    INSERT INTO allocations AS a (match_id, seat_id, user_id, status, hold_expires_at)
-    SELECT m.id, s.id, $3, 'HOLD', until FROM matches m, seats s WHERE m.id = $1 AND s.id = $2
-    ON CONFLICT (match_id, seat_id) DO UPDATE
-       SET user_id = excluded.user_id, status = 'HOLD',
-           hold_expires_at = seatcast.as_stored(clock_timestamp() + $4, a.hold_expires_at)
-     WHERE coalesce(a.status::text, 'AVAILABLE') = 'AVAILABLE'
-        OR a.status::text = 'HOLD' AND (a.user_id = excluded.user_id
-                                        OR NOT seatcast.holds(a.status::text, seatcast.as_instant(a.hold_expires_at)))
-    RETURNING 'ok', seatcast.as_instant(a.hold_expires_at);
-    IF NOT FOUND THEN
-        outcome := CASE WHEN EXISTS (SELECT FROM matches m WHERE m.id = $1) AND EXISTS (SELECT FROM seats s WHERE s.id = $2)
-                        THEN 'conflict' ELSE 'unknown' END;
-        hold_expires_at := NULL;
-        RETURN NEXT;
-    END IF;
+    UPDATE site.allocations a
+       SET user_id = $3, status = word, hold_expires_at = seatcast.as_stored(w.ends, a.hold_expires_at),
+           updated_at = seatcast.as_stored(pg_catalog.clock_timestamp(), a.updated_at) /* version */
+      FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($5)) AS w (id, ends)
+     WHERE a.match_id OPERATOR(pg_catalog.=) $1 AND a.seat_id OPERATOR(pg_catalog.=) w.id
+    RETURNING a.seat_id::bigint, seatcast.as_instant(a.hold_expires_at);
 END $$;
 
-CREATE OR REPLACE FUNCTION seatcast.release(match_id bigint, seat_id bigint, user_id bigint)
-RETURNS text LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path FROM CURRENT AS $$
+CREATE OR REPLACE FUNCTION seatcast.insert_seats(match_id bigint, seat_ids bigint[], user_id bigint, status text, ends timestamptz[])
+RETURNS TABLE (seat_id bigint, hold_expires_at timestamptz) LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, site, pg_temp AS $$
 #variable_conflict use_column
+DECLARE
+    word   site.allocations.status%TYPE := $4;
+    an_end site.allocations.hold_expires_at%TYPE;       -- of these two only the types count
+    a_time site.allocations.updated_at%TYPE;
 BEGIN
-    UPDATE allocations a
-       SET status = 'AVAILABLE', user_id = NULL, hold_expires_at = NULL
-     WHERE a.match_id = $1 AND a.seat_id = $2 AND a.user_id = $3
-       AND seatcast.holds(a.status::text, seatcast.as_instant(a.hold_expires_at));
-    RETURN CASE WHEN FOUND THEN 'ok'
-                WHEN EXISTS (SELECT FROM matches m WHERE m.id = $1) AND EXISTS (SELECT FROM seats s WHERE s.id = $2) THEN 'conflict'
-                ELSE 'unknown' END;
+    RETURN QUERY
+    INSERT INTO site.allocations AS a (match_id, seat_id, user_id, status, hold_expires_at, updated_at /* version column */)
+    SELECT $1, w.id, $3, word, seatcast.as_stored(w.ends, an_end), seatcast.as_stored(pg_catalog.clock_timestamp(), a_time) /* version value */
+      FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($5)) AS w (id, ends)
+    RETURNING a.seat_id::bigint, seatcast.as_instant(a.hold_expires_at);
 END $$;
 
--- All or nothing: `mine` locks the rows in the order of seat ids (two confirmations of the same seats cannot deadlock) and
--- reads them as they are once locked; only when all of it has been read does `verdict` exist, and the UPDATE begins.
-CREATE OR REPLACE FUNCTION seatcast.confirm(match_id bigint, user_id bigint, seat_ids bigint[])
-RETURNS text LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path FROM CURRENT AS $$
-#variable_conflict use_column
-BEGIN
-    IF $2 IS NULL OR coalesce(cardinality($3), 0) = 0 OR array_position($3, NULL) IS NOT NULL THEN
-        RAISE EXCEPTION 'a confirmation needs a user and at least one seat' USING ERRCODE = 'invalid_parameter_value';
-    END IF;
-    WITH mine AS MATERIALIZED (
-        SELECT a.seat_id, a.user_id, a.status::text AS status, seatcast.as_instant(a.hold_expires_at) AS expires
-          FROM allocations a
-         WHERE a.match_id = $1 AND a.seat_id = ANY ($3)
-         ORDER BY a.seat_id
-           FOR UPDATE
-    ), verdict AS MATERIALIZED (
-        SELECT coalesce(bool_and(l.user_id = $2 AND seatcast.holds(l.status, l.expires)), false)
-               AND count(DISTINCT l.seat_id) = (SELECT count(DISTINCT w.id) FROM unnest($3) AS w (id)) AS all_held
-          FROM mine l
-    )
-    UPDATE allocations a
-       SET status = 'OCCUPIED', hold_expires_at = NULL
-     WHERE a.match_id = $1 AND a.seat_id = ANY ($3) AND (SELECT v.all_held FROM verdict v);
-    RETURN CASE WHEN FOUND THEN 'ok'
-                WHEN EXISTS (SELECT FROM matches m WHERE m.id = $1)
-                     AND NOT EXISTS (SELECT FROM unnest($3) AS w (id) WHERE NOT EXISTS (SELECT FROM seats s WHERE s.id = w.id))
-                THEN 'conflict' ELSE 'unknown' END;
-END $$;
-
--- Without the unique index ON CONFLICT cannot work. Then hold() says so in words (and streams go on).
+-- Without the unique index nothing keeps two buyers apart. Then seats cannot be held, in words (and streams go on).
 DO $$
 BEGIN
-    IF NOT seatcast.has_index('allocations', '{match_id,seat_id}', 'unique') THEN
-        CREATE OR REPLACE FUNCTION seatcast.hold(match_id bigint, seat_id bigint, user_id bigint, duration interval)
-        RETURNS TABLE (outcome text, hold_expires_at timestamptz)
-        LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path FROM CURRENT AS $hold$
+    IF NOT seatcast.has_index(seatcast.site_table('allocations'), '{match_id,seat_id}', 'unique') THEN
+        CREATE OR REPLACE FUNCTION seatcast.hold_seats(match_id bigint, user_id bigint, seat_ids bigint[], duration interval,
+                                                       max_holds integer, lifetime interval)
+        RETURNS TABLE (seat_id bigint, block_id bigint, outcome text, hold_expires_at timestamptz)
+        LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $hold$
         BEGIN
             RAISE EXCEPTION 'seats cannot be held: allocations has no UNIQUE (match_id, seat_id)'
                 USING ERRCODE = 'object_not_in_prerequisite_state',

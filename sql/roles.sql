@@ -66,13 +66,21 @@ GRANT USAGE ON SCHEMA seatcast TO seatcast_reader, seatcast_writer;
 GRANT EXECUTE ON FUNCTION
     seatcast.snapshot(bigint, bigint),
     seatcast.changes(bigint, bigint, text),
+    seatcast.match_snapshot(bigint),
+    seatcast.match_changes(bigint, text),
     seatcast.block_exists(bigint, bigint),
+    seatcast.blocks_exist(bigint, bigint[]),
+    seatcast.matches(),
+    seatcast.stadium(),
     seatcast.areas(),
     seatcast.sections(bigint),
     seatcast.blocks(bigint),
     seatcast.block_seats(bigint)
 TO seatcast_reader, seatcast_writer;
 GRANT EXECUTE ON FUNCTION
+    seatcast.hold_seats(bigint, bigint, bigint[], interval, integer, interval),
+    seatcast.release_seats(bigint, bigint, bigint[]),
+    seatcast.confirm_seats(bigint, bigint, bigint[]),
     seatcast.hold(bigint, bigint, bigint, interval),
     seatcast.release(bigint, bigint, bigint),
     seatcast.confirm(bigint, bigint, bigint[])

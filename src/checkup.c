@@ -45,9 +45,13 @@
 #define ANSWER_TIMEOUT_MS	15000	/* the server is frozen, or the network cut */
 
 /* The functions of the port by what stays away without them. */
-#define STREAMS		"'seatcast.snapshot(bigint,bigint)','seatcast.changes(bigint,bigint,text)','seatcast.block_exists(bigint,bigint)'"
-#define LISTS		"'seatcast.areas()','seatcast.sections(bigint)','seatcast.blocks(bigint)','seatcast.block_seats(bigint)'"
-#define ALLOCATION	"'seatcast.hold(bigint,bigint,bigint,interval)','seatcast.release(bigint,bigint,bigint)'," \
+#define HOLD		"'seatcast.hold_seats(bigint,bigint,bigint[],interval,integer,interval)'"
+#define STREAMS		"'seatcast.snapshot(bigint,bigint)','seatcast.changes(bigint,bigint,text)','seatcast.block_exists(bigint,bigint)'," \
+			"'seatcast.match_snapshot(bigint)','seatcast.match_changes(bigint,text)','seatcast.blocks_exist(bigint,bigint[])'"
+#define LISTS		"'seatcast.areas()','seatcast.sections(bigint)','seatcast.blocks(bigint)','seatcast.block_seats(bigint)'," \
+			"'seatcast.stadium()','seatcast.matches()'"
+#define ALLOCATION	HOLD ",'seatcast.release_seats(bigint,bigint,bigint[])','seatcast.confirm_seats(bigint,bigint,bigint[])'," \
+			"'seatcast.hold(bigint,bigint,bigint,interval)','seatcast.release(bigint,bigint,bigint)'," \
 			"'seatcast.confirm(bigint,bigint,bigint[])'"
 
 /* Those of a list that are there and that we may not execute, as one row (f), or none. */
@@ -82,7 +86,7 @@ static const struct {
 	    DENIED(ALLOCATION) "AND pg_has_role(current_user, to_regrole('seatcast_writer'), 'USAGE')" },
 	{ "warning", "SELECT 'transactions of ' || current_user || ' are read-only: hold, release and confirm answer 503: ALTER ROLE ' "
 	    "|| quote_ident(current_user) || ' SET default_transaction_read_only = off' WHERE current_setting('default_transaction_read_only')::bool "
-	    "AND has_function_privilege(to_regprocedure('seatcast.hold(bigint,bigint,bigint,interval)'), 'EXECUTE')" },
+	    "AND has_function_privilege(to_regprocedure(" HOLD "), 'EXECUTE')" },
 	{ "warning", "SELECT current_user || ' is a superuser: connect as seatcast_writer, or as seatcast_reader for streams alone' "
 	    "FROM pg_roles WHERE rolname = current_user AND rolsuper" },
 	{ "warning", "SELECT 'everybody may execute ' || string_agg(oid::regprocedure::text, ', ') || ': REVOKE ALL ON ALL FUNCTIONS IN SCHEMA seatcast FROM PUBLIC' "
@@ -94,7 +98,7 @@ static const struct {
 	    "HAVING count(*) > 0" },
 	{ "warning", "SELECT 'the database is a standby: streams work, hold, release and confirm answer 503' WHERE pg_is_in_recovery()" },
 	{ "error", "SELECT oid::regprocedure || ' is VOLATILE, so that rows and cursor would be of different snapshots: ALTER FUNCTION ' || oid::regprocedure "
-	    "|| ' STABLE' FROM pg_proc WHERE pronamespace = to_regnamespace('seatcast') AND proname IN ('snapshot', 'changes') AND provolatile = 'v'" },
+	    "|| ' STABLE' FROM pg_proc WHERE pronamespace = to_regnamespace('seatcast') AND proname IN ('snapshot', 'changes', 'match_snapshot', 'match_changes') AND provolatile = 'v'" },
 	{ "error", "SELECT 'seatcast.time_zone is ''' || z || ''', which is no time zone: ALTER DATABASE ' || quote_ident(current_database()) || "
 	    "' SET seatcast.time_zone = ''UTC''' FROM (SELECT nullif(current_setting('seatcast.time_zone', true), '') z) s "
 	    "WHERE z IS NOT NULL AND NOT EXISTS (SELECT FROM pg_timezone_names WHERE lower(name) = lower(z)) "
