@@ -202,6 +202,7 @@ give(struct viewer *v, struct chunk *p)
 	}
 	if (p == NULL)
 		return (-1);
+	must(p->len <= UINT32_MAX);
 	v->pending = p;
 	v->offset = 0;
 	v->pending_version = 0;
@@ -383,7 +384,7 @@ viewer_push(struct viewer *v)
 			break;
 		heard = true;
 		a->bytes += n;
-		v->offset += (size_t)n;
+		v->offset += (uint32_t)n;
 		v->heard_ms = mono_ms();
 		if (v->offset == v->pending->len)
 			sent_all(v);
@@ -490,7 +491,7 @@ viewer_start_pass(struct viewer *v)
 	}
 	chunk_unref(&v->pending);
 	v->pending = part;
-	v->offset -= start;
+	v->offset -= (uint32_t)start;
 }
 
 /*

@@ -54,7 +54,6 @@ struct viewer {
 	ev_io			 io;		/* its fd is the viewer's */
 	struct frameset		*set;		/* the frames of its view */
 	struct chunk		*pending;	/* being written; NULL: nothing is */
-	size_t			 offset;
 	uint64_t		 version;	/* that it has; 0: nothing yet */
 	uint64_t		 pending_version;	/* that it has when pending is through; 0: as before */
 	struct pass		*pass;		/* NULL: it is in none, and version says all */
@@ -65,6 +64,7 @@ struct viewer {
 	uint64_t		 number;	/* of its hand-over */
 	int64_t			 heard_ms;	/* monotonic: last time it took bytes */
 	int64_t			 behind_ms;	/* monotonic: since when it has been behind */
+	uint32_t		 offset;	/* of pending */
 	uint16_t		 request_id;
 	uint8_t			 state;		/* enum viewer_state */
 	bool			 is_stream : 1;

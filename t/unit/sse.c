@@ -196,6 +196,100 @@ START_TEST(what_is_known_ahead_does_not_come_again)
 }
 END_TEST
 
+/* --- a match: 101 has the seats 1 and 4, 102 has 2 and 3, 103 has 5; at version 2 seats 4 and 2 are held */
+
+static const struct seat_row	 match_rows[] = {
+	{ 101, 1, NEVER, SEAT_AVAILABLE }, { 101, 4, NEVER, SEAT_AVAILABLE }, { 102, 2, NEVER, SEAT_OCCUPIED },
+	{ 102, 3, NEVER, SEAT_AVAILABLE }, { 103, 5, NEVER, SEAT_HOLD }
+};
+
+static struct seat_map *
+new_match(void)
+{
+	static const struct seat_row	 held[] = { { 101, 4, NEVER, SEAT_HOLD }, { 102, 2, NEVER, SEAT_HOLD } };
+	struct seat_map			*m = seat_map_new();
+	struct seat_outcome		 out;
+
+	ck_assert_int_eq(seat_apply(m, SEAT_SNAPSHOT, match_rows, nitems(match_rows), 0, &out), 0);
+	ck_assert_int_eq(seat_apply(m, SEAT_CHANGES, held, nitems(held), 0, &out), 0);
+	return (m);
+}
+
+#define BLOCKS	"\"blocks\":[{\"id\":101,\"available\":1,\"hold\":1,\"occupied\":0},"	\
+    "{\"id\":102,\"available\":1,\"hold\":1,\"occupied\":0},{\"id\":103,\"available\":0,\"hold\":1,\"occupied\":0}]"
+#define COUNTS	"event: count\ndata: {\"status\":200,\"data\":{\"blockId\":101,\"available\":1,\"hold\":1,\"occupied\":0}}\n\n"	\
+    "event: count\ndata: {\"status\":200,\"data\":{\"blockId\":102,\"available\":1,\"hold\":1,\"occupied\":0}}\nid: 5f3a9c1e-41\n\n"
+
+static const struct {
+	const char	*says;
+	struct view	 view;
+	const char	*init, *news, *snapshot;
+} view_cases[] = {
+	{ "counts of all blocks, and no seats", { VIEW_MATCH, 0, { 0 } }, BLOCKS ",\"seats\":[]", COUNTS, BLOCKS },
+	{ "with seats: in init by block and id, then by id, and before the counts", { VIEW_MATCH, 2, { 101, 102 } },
+	    BLOCKS ",\"seats\":[{\"id\":1,\"blockId\":101,\"status\":\"AVAILABLE\"},{\"id\":4,\"blockId\":101,\"status\":\"HOLD\"},"
+	    "{\"id\":2,\"blockId\":102,\"status\":\"HOLD\"},{\"id\":3,\"blockId\":102,\"status\":\"AVAILABLE\"}]",
+	    "event: update\ndata: {\"status\":200,\"data\":{\"seatId\":2,\"blockId\":102,\"status\":\"HOLD\"}}\n\n"
+	    "event: update\ndata: {\"status\":200,\"data\":{\"seatId\":4,\"blockId\":101,\"status\":\"HOLD\"}}\n\n" COUNTS, BLOCKS },
+	{ "a block that is not there shows no seats", { VIEW_MATCH, 1, { 99 } }, BLOCKS ",\"seats\":[]", COUNTS, BLOCKS },
+	{ "one block, in the bytes of a block's own stream", { VIEW_BLOCK, 1, { 101 } },
+	    "\"seats\":[{\"id\":1,\"status\":\"AVAILABLE\"},{\"id\":4,\"status\":\"HOLD\"}]",
+	    "event: update\ndata: {\"status\":200,\"data\":{\"seatId\":4,\"status\":\"HOLD\"}}\nid: 5f3a9c1e-41\n\n",
+	    "\"seats\":[{\"id\":1,\"status\":\"AVAILABLE\"},{\"id\":4,\"status\":\"HOLD\"}]" },
+	{ "… of which nothing changed", { VIEW_BLOCK, 1, { 103 } },
+	    "\"seats\":[{\"id\":5,\"status\":\"HOLD\"}]", "", "\"seats\":[{\"id\":5,\"status\":\"HOLD\"}]" },
+};
+
+START_TEST(views)
+{
+	const struct view_known	 known = { 1, VIEW_END, 0 };
+	const struct view	*v = &view_cases[_i].view;
+	struct seat_map		*m = new_match();
+	struct buf		 b = BUF_INIT;
+	char			 want[1024];
+	uint64_t		 next;
+
+	sse_init(&b, id41, v, m);
+	snprintf(want, sizeof(want), "event: init\ndata: {\"status\":200,\"data\":{%s}}\nid: 5f3a9c1e-41\n\n", view_cases[_i].init);
+	unit_same_bytes(view_cases[_i].says, b.data, b.len, want, strlen(want));
+	buf_reset(&b);
+	sse_news_part(&b, id41, v, m, &known, VIEW_BEGIN, SIZE_MAX, &next);
+	unit_same_bytes(view_cases[_i].says, b.data, b.len, view_cases[_i].news, strlen(view_cases[_i].news));
+	buf_reset(&b);
+	sse_snapshot_json(&b, v, m);
+	snprintf(want, sizeof(want), "{\"status\":200,\"data\":{%s}}", view_cases[_i].snapshot);
+	unit_same_bytes(view_cases[_i].says, b.data, b.len, want, strlen(want));
+	buf_fini(&b);
+	seat_map_free(&m);
+}
+END_TEST
+
+static const struct {
+	const char	*says;
+	uint64_t	 since;
+	const char	*rest;
+} changes_cases[] = {
+	{ "since a version: what changed", 1, "[{\"id\":2,\"status\":\"HOLD\"}]}}" },
+	{ "nothing did", 2, "[]}}" },
+	{ "since nothing: all, and it says so", 0, "[{\"id\":2,\"status\":\"HOLD\"},{\"id\":3,\"status\":\"AVAILABLE\"}],\"full\":true}}" },
+};
+
+START_TEST(changes)
+{
+	static const struct view	 v = { VIEW_BLOCK, 1, { 102 } };
+	struct seat_map			*m = new_match();
+	struct buf			 b = BUF_INIT;
+	char				 want[256];
+
+	sse_changes_json(&b, id41, INT64_C(1700000000123), &v, m, changes_cases[_i].since);
+	snprintf(want, sizeof(want), "{\"status\":200,\"data\":{\"id\":\"5f3a9c1e-41\",\"asOf\":\"2023-11-14T22:13:20.123Z\",\"seats\":%s",
+	    changes_cases[_i].rest);
+	unit_same_bytes(changes_cases[_i].says, b.data, b.len, want, strlen(want));
+	buf_fini(&b);
+	seat_map_free(&m);
+}
+END_TEST
+
 START_TEST(ids_of_any_size_and_many_seats_come_out_whole)
 {
 	static const struct seat_row	 rows[] = {
@@ -241,6 +335,8 @@ main(void)
 	unit_rows(tc, updates, update_cases);
 	tcase_add_test(tc, what_is_known_ahead_does_not_come_again);
 	tcase_add_loop_test(tc, parts_are_the_whole, 1, 300);
+	unit_rows(tc, views, view_cases);
+	unit_rows(tc, changes, changes_cases);
 	tcase_add_test(tc, ids_of_any_size_and_many_seats_come_out_whole);
 	return (unit_main(s));
 }
