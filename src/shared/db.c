@@ -1,7 +1,8 @@
 /*
- * States: OFF (nothing asked yet, or waiting to try again), CONNECTING, IDLE,
- * BUSY (the head of the queue is in flight, or `abandoned` is set: its answer
- * comes and is dropped).  Every way out of a connection goes through lose().
+ * States: OFF (nothing asked yet, or waiting to try again), RESOLVING (names),
+ * CONNECTING, IDLE, BUSY (the head of the queue is in flight), ABANDONED (that
+ * query was cancelled: its answer comes and is dropped).  set_state() is the only
+ * one who changes it; every way out of a connection goes through lose().
  *
  * Retry: 100 ms doubling to 3 s, each pause drawn between half and the whole of
  * it, so that hundreds of loops do not come back in step.  A connection has
@@ -12,7 +13,15 @@
  * Several hosts: libpq walks the list on errors by itself, but a host that just
  * never answers would hold an asynchronous connect for ever (34.1:
  * connect_timeout is ignored by PQconnectPoll).  So an attempt that times out
- * rotates the list, and the next one begins with the next host.
+ * turns the list, and the next one begins with the next address.
+ *
+ * Name servers: what they said last is used when they are silent now.  Silence
+ * costs a second then, and three where nothing is known.
+ *
+ * A server may end sessions that are idle (idle_session_timeout).  That is no loss:
+ * the connection is opened again when there is something to ask, and what was sent
+ * into the ending one was not read (57P05 is given to sessions that wait for a
+ * query), so it is sent again.
  */
 #include <bsd/stdlib.h>
 #include <stdio.h>
@@ -25,7 +34,10 @@
 #include "base/must.h"
 #include "shared/board.h"
 #include "shared/db.h"
+#include "shared/hosts.h"
 
+#define RESOLVE_TIMEOUT_S	3.0
+#define RESOLVE_AGAIN_S		1.0	/* when there is an earlier answer */
 #define CONNECT_TIMEOUT_S	3.0
 #define ABANDONED_TIMEOUT_S	5.0	/* a cancelled query's answer, which nobody waits for */
 #define PROOF_S			0.25
@@ -33,32 +45,56 @@
 #define RETRY_SHORT_MS		500	/* at most, after a connection that answered at least once */
 #define RETRY_LAST_MS		3000
 
-enum db_state { DB_OFF, DB_CONNECTING, DB_IDLE, DB_BUSY };
+#define IDLE_SESSION_TIMEOUT	"57P05"
+#define AT_ONCE			0.0
+#define NO_TIMEOUT		(-1.0)
+
+enum db_state { DB_OFF, DB_RESOLVING, DB_CONNECTING, DB_IDLE, DB_BUSY, DB_ABANDONED, DB_STATES };
 
 struct db {
 	struct ev_loop		*ev;
 	struct board_slot	*slot;
-	char			*conninfo;
+	struct hosts		*hosts;
 	PGconn			*conn;
 	PGresult		*result;	/* of the query in flight, until the server is ready again */
 	enum db_state		 state;
-	bool			 abandoned;	/* BUSY with a cancelled query */
 	bool			 lost;		/* the last attempt or connection failed, and none has proved itself since */
 	bool			 answered;	/* this connection has answered a query */
 	char			 fatal[256];	/* what the server said when it ended an idle connection; "" nothing */
+	bool			 idle_ended;	/* it did so because it was idle */
 	int64_t			 lost_ms;	/* since when */
 	unsigned		 generation;	/* connections so far */
-	unsigned		 rotation;	/* of the host list */
 	long			 retry_ms;
 	ev_io			 io;
-	ev_timer		 timer;		/* OFF: next attempt; CONNECTING: give up; BUSY, abandoned: likewise */
+	ev_timer		 timer;		/* of the state: what it waits for has not come (timeouts[]) */
 	ev_timer		 proof;		/* IDLE or BUSY: has the connection proved itself? */
 	ev_timer		 kick;		/* 0 s: go on outside the caller's stack */
-	struct db_query		*queue;		/* head is in flight when BUSY and not abandoned */
+	struct db_query		*queue;		/* head is in flight when BUSY */
 };
 
 static void	go_on(struct db *db);
 static void	connect_start(struct db *db);
+
+static void
+set_state(struct db *db, enum db_state state, double timeout_s)
+{
+	db->state = state;
+	ev_timer_stop(db->ev, &db->timer);
+	if (timeout_s < 0)
+		return;
+	ev_timer_set(&db->timer, timeout_s, 0.);
+	ev_timer_start(db->ev, &db->timer);
+}
+
+/* Go on from the event loop, outside the caller's stack. */
+static void
+kick(struct db *db)
+{
+	if (ev_is_active(&db->kick))
+		return;
+	ev_timer_set(&db->kick, AT_ONCE, 0.);
+	ev_timer_start(db->ev, &db->kick);
+}
 
 /* The first line of a libpq message, without its prefix and newline. */
 static const char *
@@ -102,7 +138,40 @@ answer(struct db_query *q, const PGresult *result, const char *error, const char
 static bool
 in_flight(const struct db *db, const struct db_query *q)
 {
-	return (db->state == DB_BUSY && !db->abandoned && db->queue == q);
+	return (db->state == DB_BUSY && db->queue == q);
+}
+
+static void
+close_connection(struct db *db)
+{
+	ev_timer_stop(db->ev, &db->proof);
+	ev_io_stop(db->ev, &db->io);
+	PQclear(db->result);
+	db->result = NULL;
+	PQfinish(db->conn);
+	db->conn = NULL;
+	db->fatal[0] = '\0';
+	db->idle_ended = false;
+}
+
+/* Did the server end this connection because it was idle? */
+static bool
+was_idle(const struct db *db)
+{
+	const char *state = PQresultErrorField(db->result, PG_DIAG_SQLSTATE);
+
+	return (db->idle_ended || (state != NULL && strcmp(state, IDLE_SESSION_TIMEOUT) == 0));
+}
+
+/* Closed for idleness: opened again when there is something to ask. */
+static void
+rest(struct db *db)
+{
+	close_connection(db);
+	set_state(db, DB_OFF, NO_TIMEOUT);
+	log_debug("database: the server closed an idle connection");
+	if (db->queue != NULL)
+		kick(db);
 }
 
 /* The connection is of no use any more: close it, answer what was in flight, try again later. */
@@ -114,17 +183,12 @@ lose(struct db *db, const char *why)
 	char		 line[256];
 	long		 pause_ms;
 
+	if (was_idle(db)) {
+		rest(db);
+		return;
+	}
 	one_line(db->fatal[0] != '\0' ? db->fatal : why, line, sizeof(line));
-	db->fatal[0] = '\0';
-	ev_timer_stop(db->ev, &db->proof);
-	ev_io_stop(db->ev, &db->io);
-	ev_timer_stop(db->ev, &db->timer);
-	PQclear(db->result);
-	db->result = NULL;
-	PQfinish(db->conn);
-	db->conn = NULL;
-	db->abandoned = false;
-	db->state = DB_OFF;
+	close_connection(db);
 	if (!db->lost) {
 		db->lost = true;
 		db->lost_ms = mono_ms();
@@ -140,8 +204,7 @@ lose(struct db *db, const char *why)
 		db->retry_ms = RETRY_SHORT_MS;
 	pause_ms = db->retry_ms / 2 + (long)arc4random_uniform((uint32_t)db->retry_ms / 2 + 1);
 	db->retry_ms = db->retry_ms * 2 > RETRY_LAST_MS ? RETRY_LAST_MS : db->retry_ms * 2;
-	ev_timer_set(&db->timer, (double)pause_ms / 1000, 0.);
-	ev_timer_start(db->ev, &db->timer);
+	set_state(db, DB_OFF, (double)pause_ms / 1000);
 
 	if (flying != NULL && !(flying->flags & DB_RETRY))
 		answer(flying, NULL, line, "");
@@ -153,9 +216,8 @@ lose(struct db *db, const char *why)
 static void
 connected(struct db *db)
 {
-	ev_timer_stop(db->ev, &db->timer);
 	PQsetnonblocking(db->conn, 1);
-	db->state = DB_IDLE;
+	set_state(db, DB_IDLE, NO_TIMEOUT);
 	db->generation++;
 	ev_timer_set(&db->proof, PROOF_S, PROOF_S);
 	ev_timer_start(db->ev, &db->proof);
@@ -184,73 +246,6 @@ connect_poll(struct db *db)
 	}
 }
 
-/* "a,b,c" turned left by n: "b,c,a".  In place; NULL and lists of one stay. */
-static void
-rotate_list(char *list, unsigned n)
-{
-	size_t	 len, head;
-	char	*copy, *comma;
-
-	if (list == NULL || strchr(list, ',') == NULL || (copy = malloc(strlen(list) + 1)) == NULL)
-		return;
-	len = strlen(list);
-	while (n-- > 0) {
-		comma = strchr(list, ',');
-		head = (size_t)(comma - list);
-		memcpy(copy, comma + 1, len - head - 1);
-		copy[len - head - 1] = ',';
-		memcpy(copy + len - head, list, head);
-		memcpy(list, copy, len);
-	}
-	free(copy);
-}
-
-static unsigned
-list_length(const char *list)
-{
-	unsigned n = 1;
-
-	for (; *list != '\0'; list++)
-		n += *list == ',';
-	return (n);
-}
-
-#define MAX_KEYWORDS	80
-
-/*
- * Our defaults first, what the conninfo says after them, so that it wins.
- * tcp_user_timeout and keepalives find a dead server behind a silent network.
- */
-static PGconn *
-connect_with(struct db *db)
-{
-	const char		*key[MAX_KEYWORDS] = { "application_name", "client_encoding",
-	    "tcp_user_timeout", "keepalives_idle", "keepalives_interval", "keepalives_count" };
-	const char		*val[MAX_KEYWORDS] = { "seatcast", "UTF8", "5000", "5", "2", "3" };
-	size_t			 n = 6;
-	PQconninfoOption	*options, *o;
-	PGconn			*conn;
-	char			*error = NULL;
-
-	if ((options = PQconninfoParse(db->conninfo, &error)) == NULL) {
-		/* let PQconnectStart say the same: one way for all errors */
-		PQfreemem(error);
-		return (PQconnectStart(db->conninfo));
-	}
-	for (o = options; o->keyword != NULL && n < MAX_KEYWORDS - 1; o++) {
-		if (o->val == NULL || o->val[0] == '\0')
-			continue;
-		if (strcmp(o->keyword, "host") == 0 || strcmp(o->keyword, "hostaddr") == 0 ||
-		    strcmp(o->keyword, "port") == 0)
-			rotate_list(o->val, db->rotation % list_length(o->val));
-		key[n] = o->keyword;
-		val[n++] = o->val;
-	}
-	conn = PQconnectStartParams(key, val, 0);
-	PQconninfoFree(options);
-	return (conn);
-}
-
 /*
  * NOTICEs of the server are for people at psql: libpq would print them.  A FATAL
  * comes this way too when the connection is idle, and is why it ends.
@@ -261,27 +256,51 @@ on_notice(void *arg, const PGresult *r)
 	struct db	*db = arg;
 	const char	*severity = PQresultErrorField(r, PG_DIAG_SEVERITY_NONLOCALIZED);
 	const char	*text = PQresultErrorField(r, PG_DIAG_MESSAGE_PRIMARY);
+	const char	*state = PQresultErrorField(r, PG_DIAG_SQLSTATE);
 
-	if (severity != NULL && text != NULL && (strcmp(severity, "FATAL") == 0 || strcmp(severity, "PANIC") == 0))
-		snprintf(db->fatal, sizeof(db->fatal), "%s", text);
+	if (severity == NULL || text == NULL || (strcmp(severity, "FATAL") != 0 && strcmp(severity, "PANIC") != 0))
+		return;
+	snprintf(db->fatal, sizeof(db->fatal), "%s", text);
+	db->idle_ended = state != NULL && strcmp(state, IDLE_SESSION_TIMEOUT) == 0;
+}
+
+/* With the addresses that are known by now. */
+static void
+connect_now(struct db *db)
+{
+	set_state(db, DB_CONNECTING, CONNECT_TIMEOUT_S);
+	if (!hosts_any(db->hosts)) {
+		lose(db, hosts_error(db->hosts));
+		return;
+	}
+	db->answered = false;
+	db->conn = hosts_connect(db->hosts);
+	if (db->conn == NULL || PQstatus(db->conn) == CONNECTION_BAD) {
+		lose(db, db->conn == NULL ? "out of memory" : PQerrorMessage(db->conn));
+		return;
+	}
+	PQsetNoticeReceiver(db->conn, on_notice, db);
+	watch(db, EV_WRITE);	/* 34.1: begin as if it had returned PGRES_POLLING_WRITING */
 }
 
 static void
 connect_start(struct db *db)
 {
 	must(db->conn == NULL && db->state == DB_OFF);
-	ev_timer_stop(db->ev, &db->timer);
-	db->state = DB_CONNECTING;
-	db->answered = false;
-	db->conn = connect_with(db);
-	if (db->conn == NULL || PQstatus(db->conn) == CONNECTION_BAD) {
-		lose(db, db->conn == NULL ? "out of memory" : PQerrorMessage(db->conn));
-		return;
-	}
-	PQsetNoticeReceiver(db->conn, on_notice, db);
-	ev_timer_set(&db->timer, CONNECT_TIMEOUT_S, 0.);
-	ev_timer_start(db->ev, &db->timer);
-	watch(db, EV_WRITE);	/* 34.1: begin as if it had returned PGRES_POLLING_WRITING */
+	hosts_ask(db->hosts);
+	if (hosts_is_asking(db->hosts))
+		set_state(db, DB_RESOLVING, hosts_any(db->hosts) ? RESOLVE_AGAIN_S : RESOLVE_TIMEOUT_S);
+	else
+		connect_now(db);
+}
+
+static void
+on_resolved(void *arg)
+{
+	struct db *db = arg;
+
+	if (db->state == DB_RESOLVING)
+		connect_now(db);
 }
 
 static void
@@ -289,8 +308,7 @@ send_head(struct db *db)
 {
 	struct db_query *q = db->queue;
 
-	db->state = DB_BUSY;
-	db->abandoned = false;
+	set_state(db, DB_BUSY, NO_TIMEOUT);	/* the query has a deadline of its own */
 	q->sent_us = mono_us();
 	if (!PQsendQueryParams(db->conn, q->sql, q->nparams, NULL, q->params, NULL, NULL,
 	    (q->flags & DB_BINARY) != 0)) {
@@ -339,12 +357,13 @@ query_done(struct db *db)
 	char		 error[512];
 	const char	*state;
 
+	bool		 wanted = db->state == DB_BUSY;
+
 	db->result = NULL;
-	db->state = DB_IDLE;
+	set_state(db, DB_IDLE, NO_TIMEOUT);
 	db->answered = true;
-	ev_timer_stop(db->ev, &db->timer);
-	if (db->abandoned)
-		db->abandoned = false;
+	if (!wanted)
+		log_debug("database: the answer to a cancelled query is in");
 	else if (r == NULL)
 		answer(db->queue, NULL, "no result", "");
 	else if (PQresultStatus(r) == PGRES_TUPLES_OK)
@@ -355,6 +374,28 @@ query_done(struct db *db)
 	}
 	PQclear(r);
 	go_on(db);
+}
+
+/* The connection has ended.  Why: what the server said says more than libpq's "closed the connection". */
+static void
+lose_by_error(struct db *db)
+{
+	char error[512];
+
+	lose(db, PQresultErrorField(db->result, PG_DIAG_MESSAGE_PRIMARY) != NULL ?
+	    result_error(db->result, error, sizeof(error)) : PQerrorMessage(db->conn));
+}
+
+/* The result of the query in flight; one of libpq's own, that the connection is gone, hides no word of the server. */
+static void
+keep_result(struct db *db, PGresult *r)
+{
+	if (PQresultErrorField(db->result, PG_DIAG_SQLSTATE) != NULL && PQresultErrorField(r, PG_DIAG_SQLSTATE) == NULL) {
+		PQclear(r);
+		return;
+	}
+	PQclear(db->result);
+	db->result = r;
 }
 
 /*
@@ -369,16 +410,11 @@ read_results(struct db *db)
 	while (!PQisBusy(db->conn)) {
 		if ((r = PQgetResult(db->conn)) == NULL)
 			break;
-		PQclear(db->result);
-		db->result = r;
+		keep_result(db, r);
 	}
-	if (PQstatus(db->conn) == CONNECTION_BAD) {
-		char error[512];
-
-		/* a FATAL of the server says more than "connection closed" */
-		lose(db, db->result != NULL && PQresultStatus(db->result) == PGRES_FATAL_ERROR ?
-		    result_error(db->result, error, sizeof(error)) : PQerrorMessage(db->conn));
-	} else if (!PQisBusy(db->conn))
+	if (PQstatus(db->conn) == CONNECTION_BAD)
+		lose_by_error(db);
+	else if (!PQisBusy(db->conn))
 		query_done(db);
 }
 
@@ -400,7 +436,7 @@ on_io(struct ev_loop *ev, ev_io *w, int revents)
 		connect_poll(db);
 		return;
 	}
-	if ((revents & EV_WRITE) && db->state == DB_BUSY) {
+	if ((revents & EV_WRITE) && db->state != DB_IDLE) {
 		int rc = PQflush(db->conn);
 
 		if (rc == -1) {
@@ -413,10 +449,10 @@ on_io(struct ev_loop *ev, ev_io *w, int revents)
 	if (!(revents & EV_READ))
 		return;
 	if (!PQconsumeInput(db->conn)) {
-		lose(db, PQerrorMessage(db->conn));
+		lose_by_error(db);
 		return;
 	}
-	if (db->state == DB_BUSY)
+	if (db->state != DB_IDLE)
 		read_results(db);
 	else {
 		/* idle: a notice, a parameter change, or the end */
@@ -427,19 +463,35 @@ on_io(struct ev_loop *ev, ev_io *w, int revents)
 }
 
 static void
+on_connect_timeout(struct db *db)
+{
+	hosts_turn(db->hosts);
+	lose(db, "no answer to the connection attempt");
+}
+
+static void
+on_abandoned_timeout(struct db *db)
+{
+	lose(db, "no answer to a query in time");
+}
+
+/* What it means that the timer of a state fires. */
+static void (*const timeouts[DB_STATES])(struct db *db) = {
+	[DB_OFF]	= connect_start,	/* even without a query: who asked once will ask again */
+	[DB_RESOLVING]	= connect_now,
+	[DB_CONNECTING]	= on_connect_timeout,
+	[DB_ABANDONED]	= on_abandoned_timeout,
+};
+
+static void
 on_timer(struct ev_loop *ev, ev_timer *w, int revents)
 {
 	struct db *db = w->data;
 
 	(void)ev;
 	(void)revents;
-	if (db->state == DB_CONNECTING) {
-		db->rotation++;
-		lose(db, "no answer to the connection attempt");
-	} else if (db->state == DB_BUSY)
-		lose(db, "no answer to a query in time");
-	else if (db->state == DB_OFF)
-		connect_start(db);	/* even without a query: who asked once will ask again */
+	must(timeouts[db->state] != NULL);
+	timeouts[db->state](db);
 }
 
 static void
@@ -448,7 +500,7 @@ on_proof(struct ev_loop *ev, ev_timer *w, int revents)
 	struct db *db = w->data;
 
 	(void)revents;
-	if (db->state == DB_BUSY && !db->answered)
+	if (db->state != DB_IDLE && !db->answered)
 		return;			/* not yet */
 	ev_timer_stop(ev, w);
 	db->retry_ms = RETRY_FIRST_MS;
@@ -549,7 +601,7 @@ db_new(struct ev_loop *ev, const char *conninfo, struct board_slot *slot)
 
 	if ((db = calloc(1, sizeof(*db))) == NULL)
 		return (NULL);
-	if ((db->conninfo = strdup(conninfo != NULL ? conninfo : "")) == NULL) {
+	if ((db->hosts = hosts_new(ev, conninfo != NULL ? conninfo : "", on_resolved, db)) == NULL) {
 		free(db);
 		return (NULL);
 	}
@@ -567,10 +619,8 @@ db_new(struct ev_loop *ev, const char *conninfo, struct board_slot *slot)
 void
 db_open(struct db *db)
 {
-	if (db->state == DB_OFF && !ev_is_active(&db->timer)) {
-		ev_timer_set(&db->timer, 0., 0.);
-		ev_timer_start(db->ev, &db->timer);
-	}
+	if (db->state == DB_OFF && !ev_is_active(&db->timer))
+		set_state(db, DB_OFF, AT_ONCE);
 }
 
 void
@@ -593,7 +643,7 @@ db_free(struct db **dbp)
 	ev_timer_stop(db->ev, &db->kick);
 	PQclear(db->result);
 	PQfinish(db->conn);
-	free(db->conninfo);
+	hosts_free(&db->hosts);
 	free(db);
 	*dbp = NULL;
 }
@@ -609,10 +659,7 @@ db_submit(struct db *db, struct db_query *q)
 	ev_now_update(db->ev);
 	ev_timer_start(db->ev, &q->deadline);
 	DL_APPEND(db->queue, q);
-	if (!ev_is_active(&db->kick)) {
-		ev_timer_set(&db->kick, 0., 0.);
-		ev_timer_start(db->ev, &db->kick);
-	}
+	kick(db);
 }
 
 void
@@ -620,11 +667,8 @@ db_cancel(struct db_query *q)
 {
 	if (q->db == NULL)
 		return;
-	if (in_flight(q->db, q)) {
-		q->db->abandoned = true;
-		ev_timer_set(&q->db->timer, ABANDONED_TIMEOUT_S, 0.);
-		ev_timer_start(q->db->ev, &q->db->timer);
-	}
+	if (in_flight(q->db, q))
+		set_state(q->db, DB_ABANDONED, ABANDONED_TIMEOUT_S);
 	DL_DELETE(q->db->queue, q);
 	ev_timer_stop(q->db->ev, &q->deadline);
 	q->db = NULL;
@@ -633,7 +677,7 @@ db_cancel(struct db_query *q)
 bool
 db_is_up(const struct db *db)
 {
-	return (db->state == DB_IDLE || db->state == DB_BUSY);
+	return (db->conn != NULL && db->state != DB_CONNECTING);
 }
 
 unsigned

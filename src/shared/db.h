@@ -7,9 +7,8 @@
  * jittered pauses for as long as the process lives.
  * Parameters travel as parameters, in text format, statements unnamed: nothing is left on the
  * server between queries, so PgBouncer may pool by transaction.
- * Runs in: loops and workers, on libev.  Does not block (but for resolving a host
- * name: libpq's PQconnectStart does that; use addresses or a unix socket).
- * Logs: connection lost (once, with the reason) and back (once).
+ * Runs in: loops and workers, on libev.  Does not block; names are resolved outside
+ * (hosts).  Logs: connection lost (once, with the reason) and back (once).
  * Source: PostgreSQL documentation 34.1 (PQconnectPoll), 34.4 (asynchronous commands).
  */
 #ifndef DB_H
