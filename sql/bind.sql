@@ -22,7 +22,7 @@ BEGIN
        AND a.atttypid = ANY ('{int8,int4,int2}'::regtype[])
      ORDER BY a.attnum LIMIT 1;
     IF EXISTS (SELECT FROM pg_trigger g JOIN pg_proc p ON p.oid = g.tgfoid
-                WHERE g.tgrelid = seatcast.site_table('allocations') AND NOT g.tgisinternal AND g.tgfoid <> ALL (ARRAY(SELECT o.oid FROM pg_proc o WHERE o.pronamespace = 'seatcast'::regnamespace))
+                WHERE g.tgrelid = seatcast.site_table('allocations') AND NOT g.tgisinternal AND p.pronamespace <> 'seatcast'::regnamespace
                   AND NOT EXISTS (SELECT FROM unnest(p.proconfig) AS c WHERE c LIKE 'search_path=%')) THEN
         SELECT string_agg(DISTINCT quote_literal((parse_ident(s.value))[1]), ', ') || ', ' INTO path FROM jsonb_each_text(site) AS s (key, value);
     END IF;

@@ -168,6 +168,27 @@ BEGIN
     SELECT 'warning', format('the plan of %s cannot be looked at: %s', x.name, x.reason)
       FROM scans x WHERE x.tab IS NULL;
 
+    -- Triggers of the site's fire with the rights of the functions' owner, and look into its schemas if bind.sql has put them on the
+    -- path. Who can put something there can be that owner.
+    RETURN QUERY
+    WITH path AS (
+        SELECT DISTINCT m.oid, m.nspname, m.nspowner, m.nspacl, p.proowner
+          FROM pg_proc p, unnest(p.proconfig) AS c (line), unnest(string_to_array(replace(substr(c.line, 13), '"', ''), ', ')) AS s (name)
+          JOIN pg_namespace m ON m.nspname = s.name AND m.nspname <> 'pg_catalog'
+         WHERE p.pronamespace = 'seatcast'::regnamespace AND c.line LIKE 'search_path=%'
+    )
+    SELECT DISTINCT 'warning', format('%s may create objects in the schema %I, where triggers of %s look for things with the rights of %s: REVOKE CREATE ON SCHEMA %I FROM %s',
+                                      CASE g.grantee WHEN 0 THEN 'everybody' ELSE g.grantee::regrole::text END, s.nspname, tab, s.proowner::regrole,
+                                      s.nspname, CASE g.grantee WHEN 0 THEN 'PUBLIC' ELSE g.grantee::regrole::text END)
+      FROM path s CROSS JOIN LATERAL aclexplode(coalesce(s.nspacl, acldefault('n', s.nspowner))) AS g
+      LEFT JOIN pg_roles o ON o.oid = g.grantee
+     WHERE g.privilege_type = 'CREATE' AND g.grantee NOT IN (s.nspowner, s.proowner) AND o.rolsuper IS NOT TRUE
+    UNION ALL
+    SELECT 'warning', format('the trigger %s of %s was not there when seatcast was installed, and may look in vain for things when seatcast writes: run %s', t.tgname, tab, again)
+      FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
+     WHERE t.tgrelid = tab AND NOT t.tgisinternal AND p.pronamespace <> 'seatcast'::regnamespace AND NOT EXISTS (SELECT FROM path)
+       AND NOT EXISTS (SELECT FROM unnest(p.proconfig) AS c WHERE c LIKE 'search_path=%');
+
     -- Who may read or write the tables without the functions: as their owner, by a grant to the role or to everybody, or by a
     -- role it is in.
     RETURN QUERY
@@ -195,8 +216,7 @@ BEGIN
 
     IF exact THEN
         -- Rows restored from another cluster's dump: ids that no transaction here has had yet.
-        EXECUTE format('SELECT count(*) FROM %s WHERE changed_xid >= $1', tab)
-           INTO n USING pg_snapshot_xmax(pg_current_snapshot());
+        EXECUTE format('SELECT count(*) FROM %s WHERE changed_xid >= pg_snapshot_xmax(pg_current_snapshot())', tab) INTO n;
         RETURN QUERY
         SELECT 'warning', format('%s rows of %s carry changed_xid of another cluster and come with every poll: '
                                  'UPDATE %s SET changed_xid = NULL WHERE changed_xid >= ''%s''', n, tab, tab, pg_snapshot_xmax(pg_current_snapshot()))

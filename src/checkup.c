@@ -55,7 +55,7 @@
 			"'seatcast.confirm(bigint,bigint,bigint[])'"
 
 /* Those of a list that are there and that we may not execute, as one row (f), or none. */
-#define DENIED(list)	"FROM (SELECT string_agg(f, ', ') FROM unnest(ARRAY[" list "]) f WHERE to_regprocedure(f) IS NOT NULL " \
+#define DENIED(list)	"FROM (SELECT string_agg(f, ', ') FROM pg_catalog.unnest(ARRAY[" list "]) f WHERE to_regprocedure(f) IS NOT NULL " \
 			"AND NOT has_function_privilege(to_regprocedure(f), 'EXECUTE')) s (f) WHERE f IS NOT NULL "
 /* How we get them: by the role they belong to, or, if we have that one already, it gets them back. */
 #define GRANT(role)	"|| CASE WHEN pg_has_role(current_user, to_regrole('" role "'), 'USAGE') THEN 'GRANT EXECUTE ON FUNCTION ' || f || ' TO " role "' " \
@@ -74,7 +74,7 @@ static const struct {
 	{ "error", "SELECT 'PostgreSQL ' || current_setting('server_version') || ' is too old: 13 or newer is needed' "
 	    "WHERE current_setting('server_version_num')::int < 130000" },
 	{ "error", "SELECT 'these functions of the port are missing: ' || string_agg(f, ', ') || ': run psql -v ON_ERROR_STOP=1 -f sql/install.sql' "
-	    "FROM unnest(ARRAY[" STREAMS "," LISTS "," ALLOCATION "]) f WHERE to_regprocedure(f) IS NULL HAVING count(*) > 0" },
+	    "FROM pg_catalog.unnest(ARRAY[" STREAMS "," LISTS "," ALLOCATION "]) f WHERE to_regprocedure(f) IS NULL HAVING count(*) > 0" },
 	{ "warning", "SELECT 'the roles seatcast_reader and seatcast_writer are not both there: run psql -v ON_ERROR_STOP=1 -f sql/roles.sql' "
 	    "WHERE to_regrole('seatcast_reader') IS NULL OR to_regrole('seatcast_writer') IS NULL" },
 	{ "error", "SELECT current_user || ' may not execute ' || f || ', so that no stream works: ' " GRANT("seatcast_reader") DENIED(STREAMS) },
@@ -93,7 +93,7 @@ static const struct {
 	    "FROM pg_proc WHERE pronamespace = to_regnamespace('seatcast') AND prosecdef AND prorettype <> 'trigger'::regtype "
 	    "AND has_function_privilege('public', oid, 'EXECUTE') HAVING count(*) > 0" },
 	{ "warning", "SELECT 'seatcast_reader may execute ' || string_agg(f, ', ') || ', which is for seatcast_writer alone: REVOKE EXECUTE ON FUNCTION ' "
-	    "|| string_agg(f, ', ') || ' FROM seatcast_reader' FROM unnest(ARRAY[" ALLOCATION "]) f "
+	    "|| string_agg(f, ', ') || ' FROM seatcast_reader' FROM pg_catalog.unnest(ARRAY[" ALLOCATION "]) f "
 	    "WHERE has_function_privilege(to_regrole('seatcast_reader'), to_regprocedure(f), 'EXECUTE') AND NOT has_function_privilege('public', to_regprocedure(f), 'EXECUTE') "
 	    "HAVING count(*) > 0" },
 	{ "warning", "SELECT 'the database is a standby: streams work, hold, release and confirm answer 503' WHERE pg_is_in_recovery()" },

@@ -133,6 +133,12 @@ finding('the tables by another role', 'warning', qr/seatcast_writer is a member 
 finding('a table of the role', 'warning', qr/seatcast_writer owns matches/, break => ['ALTER TABLE matches OWNER TO seatcast_writer']);
 finding('the tables cannot be looked at', 'tables', qr/not looked at/, break => ["REVOKE EXECUTE ON FUNCTION seatcast.checkup $both"], mend => ['GRANT EXECUTE ON FUNCTION seatcast.checkup TO seatcast_reader, seatcast_writer']);
 
+# A trigger of the site's looks into the site's schema when seatcast writes
+finding('a trigger that came later', 'warning', qr/the trigger theirs of allocations was not there when seatcast was installed/,
+	break => ['CREATE FUNCTION theirs() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$', 'CREATE TRIGGER theirs BEFORE UPDATE ON allocations FOR EACH ROW EXECUTE FUNCTION theirs()']);
+finding('a schema in which others may create', 'warning', qr/everybody may create objects in the schema public, where triggers of allocations look for things with the rights of postgres/,
+	break => ['GRANT CREATE ON SCHEMA public TO PUBLIC'], undo => ['DROP TRIGGER theirs ON allocations', 'DROP FUNCTION theirs', 'sql/install.sql']);
+
 # Trigger and rows
 my $trigger = qr/the trigger that tracks changes of allocations is missing, not ENABLE ALWAYS, or not for every INSERT and UPDATE/;
 finding('a disabled trigger', 'error', $trigger, break => ['ALTER TABLE allocations DISABLE TRIGGER zz_seatcast_track']);

@@ -1,8 +1,8 @@
 #!/usr/bin/env perl
 # The model test notices a cursor that loses commits: each of these is put into the database in the place of the good one.
-#	gt	changed_xid > cursor: the oldest transaction that was running is forgotten
-#	own	this poll's xmin as the bound instead of the one before it
-#	xmax	xmax instead of xmin: all that were running are forgotten
+#	gt	changed_xid > and not >=: the first transaction after the snapshot is forgotten, and who was running
+#	own	this poll's snapshot as the bound instead of the one before it
+#	xmax	all that were running when the snapshot was taken are forgotten
 #	torn	the cursor comes from a later snapshot than the rows: only with MODEL_BREAK=torn, since it loses so few
 #		commits that chance could let a run pass
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/../lib", "$FindBin::Bin/lib"; use Scenario; use Model;

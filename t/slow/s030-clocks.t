@@ -12,32 +12,16 @@ sub wrap_clock {
 	my ($m) = @_;
 	my $s = $m->scenario;
 	$s->sql('CREATE TABLE public.model_clock (step interval NOT NULL); INSERT INTO public.model_clock VALUES (interval \'0\')');
-	for my $name (qw(seatcast.snapshot seatcast.changes)) {
+	for my $name (qw(seatcast.read_at seatcast.changes)) {
 		$m->edit_function($name, qr/\bclock_timestamp\(\)/ => '(clock_timestamp() + (SELECT k.step FROM public.model_clock k))');
 	}
 }
 sub step_clock { my ($s, $step) = @_; $s->sql("UPDATE public.model_clock SET step = '$step'") }
 
-# updated_at as writers give it: the trigger leaves it alone.
-sub leave_updated_at {
-	my ($m) = @_;
-	$m->edit_function('seatcast.track', qr/^\s*NEW\.updated_at :=[^\n]*\n/m => '');
-}
-
-subtest 'zones, updated_at by hand, overwritten by the trigger' => sub {
-	my $m = Model->new(seconds => $seconds, zones => \@ZONES, hand => $HAND, settle => 0);
-	$m->run;
-	ok($m->check, 'every viewer saw the truth');
-	is($m->{counter}{late_seats}, 0, 'no seat was late');
-	my ($odd) = $m->scenario->sql(q{SELECT count(*) FROM allocations WHERE updated_at IS NULL OR abs(extract(epoch FROM updated_at - (clock_timestamp() AT TIME ZONE 'UTC'))) > 3600});
-	is($odd->[0], 0, 'updated_at is the database\'s time in UTC, whatever writers said');
-	$m->report;
-	$m->scenario->done;
-};
-
+# The trigger leaves an updated_at alone that a writer gives.
 subtest 'zones, updated_at as writers say, the clock steps' => sub {
 	my @steps = map { [$seconds * $_->[0], $_->[1]] } [0.2, '1 hour'], [0.45, '0'], [0.6, '-1 hour'], [0.8, '0'];
-	my $m = Model->new(seconds => $seconds, zones => \@ZONES, hand => $HAND, prepare => sub { wrap_clock($_[0]); leave_updated_at($_[0]) },
+	my $m = Model->new(seconds => $seconds, zones => \@ZONES, hand => $HAND, prepare => \&wrap_clock,
 		tick => sub { my ($m, $t) = @_; step_clock($m->scenario, (shift @steps)->[1]) if @steps && $t >= $steps[0][0] });
 	$m->run;
 	ok($m->check, 'every viewer saw the truth');

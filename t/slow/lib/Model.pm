@@ -125,16 +125,13 @@ sub edit_function {
 # Cursors that lose commits.
 sub break_cursor {
 	my ($self, $how) = @_;
-	my $xmin = qr/\bh\.xmin\b/;
-	my $xmax = 'pg_snapshot_xmax(pg_current_snapshot())';
-	if ($how eq 'gt') {		# the transaction that was the oldest one running is forgotten
-		$self->edit_function('seatcast.changes', qr/changed_xid >= /, 'changed_xid > ');
-	} elsif ($how eq 'own') {	# this poll's xmin as the bound, instead of the one before it
-		$self->edit_function('seatcast.changes', qr/SELECT CASE WHEN \$3 ~ .*? AS xid FROM here h/s,
-			q{SELECT CASE WHEN $3 ~ '^[0-9]' THEN h.xmin END AS xid FROM here h});
+	if ($how eq 'gt') {		# those that were running are forgotten, and the first later one
+		$self->edit_function('seatcast.block_written', qr/changed_xid >= /, 'changed_xid > ');
+	} elsif ($how eq 'own') {	# this poll's snapshot as the bound, instead of the one before it
+		$self->edit_function('seatcast.position', qr/since := split_part\(then_at, ':', 1\)/, q{since := split_part(here, ':', 2)},
+			qr/running := [^;]*/, q{running := '{}'});
 	} elsif ($how eq 'xmax') {	# all that run while it is polled are forgotten
-		$self->edit_function('seatcast.changes', $xmin, $xmax);
-		$self->edit_function('seatcast.snapshot', qr/pg_snapshot_xmin/, 'pg_snapshot_xmax');
+		$self->edit_function('seatcast.position', qr/running := [^;]*/, q{running := '{}'});
 	} elsif ($how eq 'torn') {	# rows of one snapshot, the cursor of one 50 ms later
 		$self->{s}->sql(<<~SQL);
 			ALTER FUNCTION seatcast.changes(bigint, bigint, text) RENAME TO good_changes;
