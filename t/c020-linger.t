@@ -13,7 +13,7 @@ my $gone = time;
 $s->expect('the loop leaves', sub { !$s->pids('loop') }, 3);
 cmp_ok(time - $gone, '>=', 0.45, 'not before --linger');
 $s->in_time(time - $gone, 1.2, 'nor long after');
-ok($s->wait_for(sub { $connections->() == $with - 1 }, 2), 'its database connection is closed');
+ok($s->wait_for(sub { $connections->() < $with }, 2), 'its database connection is closed');
 $c->watch(1, 101)->expect_event('init');
 isnt(($s->pids('loop 1/101'))[0], $loop, 'the next viewer gets a new loop');
 $c->close;
@@ -43,6 +43,7 @@ cmp_ok(keys %loops, '<', 55, '… and now and then did not');
 for my $case (qw(viewer-first leaving-first loop-stopped) x 3) {
 	$s->client('before')->watch(1, 101)->expect_event('init')->close;
 	my ($victim) = $s->pids($case eq 'loop-stopped' ? 'loop 1/101' : 'master');
+	redo if !defined $victim;		# on a busy machine it may have left already
 	my $viewer = $s->client($case);
 	kill 'STOP', $victim;
 	$viewer->watch(1, 101) if $case ne 'leaving-first';

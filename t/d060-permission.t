@@ -16,7 +16,7 @@ $s->pass_time(1);
 my @lines = $s->log_text('seatcast') =~ /^(.*permission denied.*)$/mg;
 is(scalar(@lines), 1, 'logged once') or diag("  $_") for @lines ? $lines[0] : '';
 like($lines[0] // '', qr/permission denied for function changes/, '… in the words of the database');
-is($s->http(GET => '/readyz')->{status}, 200, '/readyz: the database does answer');
+is($s->http(GET => '/readyz')->{status}, 503, '/readyz: the functions may not be called');
 
 $s->sql("GRANT EXECUTE ON $f TO seatcast_writer, seatcast_reader");
 $c->expect_event('fresh', within => 3)->expect_seat(101 => 'HOLD');

@@ -14,7 +14,7 @@ use Exporter qw(import);
 use IO::Socket::INET;
 use Stage;
 
-our @EXPORT = qw(have start_server stop_server reload_server start_pgbouncer start_standby start_haproxy start_haproxy_fcgi binary tree memory);
+our @EXPORT = qw(have start_server stop_server reload_server start_pgbouncer start_standby start_haproxy start_haproxy_fcgi start_varnish start_nginx_cache binary tree memory);
 
 my %path = (apache => 'apache2', nginx => 'nginx', lighttpd => 'lighttpd', 'spawn-fcgi' => 'spawn-fcgi',
 	pgbouncer => 'pgbouncer', haproxy => 'haproxy');
@@ -229,9 +229,40 @@ sub haproxy {
 	return on_free_port($stage, 'haproxy', sub { put($stage, 'haproxy.cfg', $text->(@_)) }, sub { [have('haproxy'), '-db', '-f', $file] });
 }
 
+# ---- caches: before a web server at that port; their own port ----
+
+sub start_varnish {
+	my ($stage, $port) = @_;
+	$started{$stage->dir} = $stage;
+	my $dir = $stage->{dir};
+	put($stage, 'varnish.vcl', sample($stage, 'etc/varnish.vcl', '\.port = ' => ".port = \"$port\";"));
+	chmod 0644, "$dir/varnish.vcl";
+	mkdir "$dir/varnish";
+	chmod 0777, "$dir/varnish";
+	return on_free_port($stage, 'varnish', sub { }, sub { [have('varnishd'), '-F', '-n', "$dir/varnish", '-a', "127.0.0.1:$_[0]", '-f', "$dir/varnish.vcl",
+		'-s', 'malloc,64m', $> == 0 ? () : ('-j', 'none')] });
+}
+
+sub start_nginx_cache {
+	my ($stage, $port) = @_;
+	$started{$stage->dir} = $stage;
+	my $dir = $stage->{dir};
+	my $user = web_user();
+	my ($most) = Stage::slurp('/proc/self/limits') =~ /^Max open files\s+\d+\s+(\d+)/m;
+	return on_free_port($stage, 'nginx-cache', sub {
+		my $text = sample($stage, 'etc/nginx-cache.conf', 'user www-data;' => $user ? "user $user;" : '', 'pid /' => "pid $dir/nginx-cache.pid;",
+			'error_log ' => "error_log $dir/log/nginx-cache-error.log;", worker_rlimit_nofile => "worker_rlimit_nofile $most;",
+			worker_connections => 'worker_connections ' . int($most / 2) . ';', 'listen 80' => "listen 127.0.0.1:$_[0] backlog=4096;",
+			'server 127.0.0.1:8080;' => "server 127.0.0.1:$port;",
+			'proxy_cache_path ' => "proxy_cache_path $dir/nginx-cache keys_zone=seatcast:10m use_temp_path=off;");
+		$text =~ s/^http \{\n/join '', "http {\n", map { "${_}_temp_path $dir\/nginx-cache-$_;\n" } qw(client_body proxy fastcgi uwsgi scgi)/me;
+		put($stage, 'nginx-cache.conf', $text);
+	}, sub { [have('nginx'), '-p', $dir, '-c', "$dir/nginx-cache.conf", '-g', 'daemon off;'] });
+}
+
 # A test that dies leaves them running: their own children would outlive a SIGKILL from the Stage, so they are asked first.
 # This block runs before that of Stage, which was compiled earlier.
-my %asked = (web => 'TERM', haproxy => 'INT', pgbouncer => 'INT', standby => 'INT');
+my %asked = (web => 'TERM', varnish => 'TERM', 'nginx-cache' => 'TERM', haproxy => 'INT', pgbouncer => 'INT', standby => 'INT');
 END {
 	my $status = $?;
 	local $SIG{$_} = 'IGNORE' for qw(INT TERM HUP);
