@@ -273,6 +273,22 @@ next_cells(struct viewer *v)
 	return (known_of(v).version == version_now(v) ? 0 : next_whole(v));
 }
 
+/* The end is a piece of its own: a connection that is full takes it later. */
+static int
+next_of_answer(struct viewer *v)
+{
+	if (v->rest == NULL && !v->end_owed)
+		return (0);
+	v->pending = v->rest != NULL ? v->rest : chunk_new_last(v->request_id, NULL, 0);
+	if (v->pending == NULL)
+		return (-1);
+	if (v->rest == NULL)
+		v->end_owed = false;
+	v->offset = 0;
+	v->rest = NULL;
+	return (1);
+}
+
 /* Choose what comes next.  1: pending is set.  0: nothing is owed.  -1: ENOMEM. */
 static int
 viewer_next(struct viewer *v)
@@ -281,12 +297,8 @@ viewer_next(struct viewer *v)
 	bool		 stale = poller_is_stale(a->poller);
 	int		 rc;
 
-	if (v->state == VIEWER_ENDING) {
-		v->pending = v->rest;
-		v->offset = 0;
-		v->rest = NULL;
-		return (v->pending != NULL);
-	}
+	if (v->state == VIEWER_ENDING)
+		return (next_of_answer(v));
 	if (known_of(v).version != version_now(v) && (rc = next_cells(v)) != 0)
 		return (rc);
 	if (v->beat_owed)
@@ -316,7 +328,7 @@ static void
 caught_up(struct viewer *v, bool heard)
 {
 	if (v->state == VIEWER_ENDING) {
-		viewer_end(v);
+		viewer_drop(v);		/* the end was the last piece of its answer */
 		return;
 	}
 	if (heard || v->state != VIEWER_LIVE)
@@ -431,6 +443,7 @@ viewer_answer(struct viewer *v, struct chunk *head, struct chunk *body)
 	}
 	free(v->handover);
 	v->rest = body;
+	v->end_owed = true;
 	v->pending = head;
 	v->offset = 0;
 	viewer_move(v, VIEWER_ENDING);

@@ -72,6 +72,7 @@ struct viewer {
 	bool			 told_stale : 1;
 	bool			 slow : 1;	/* had to wait for room since its version */
 	bool			 starved : 1;	/* memory was missing: try again later */
+	bool			 end_owed : 1;	/* ENDING: the end of the request comes after rest */
 };
 
 /* It waits.  Takes fd on success only.  NULL: ENOMEM. */
