@@ -68,6 +68,8 @@ on_expiry(struct ev_loop *ev, ev_timer *w, int revents)
 void
 expiry_set_clock(struct expiry *e, int64_t as_of_ms, int64_t at_us)
 {
+	if (e->ended_at_ms - as_of_ms >= CLOCK_SLACK_MS)
+		e->ended_at_ms = as_of_ms;	/* it was stepped back: the clock from before has no say when this one comes near */
 	e->as_of_ms = as_of_ms;
 	e->as_of_mono_us = at_us;
 }
