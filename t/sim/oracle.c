@@ -38,6 +38,7 @@ static int64_t		 round_us, round_at_us;	/* how long one took lately: so wrong th
 static int64_t		 only_reconcile_us[MAX_SEATS];	/* when that happened; 0: no */
 static bool		 by_clock[MAX_SEATS];	/* the loop's clock has ended a hold that a commit had renewed unseen */
 static bool		 layout_moved, late_is_fine;
+static int64_t		 stepped_back_us;	/* the clock did, and no reconcile has been since; 0: no */
 static int64_t		 stepped_until_ms;	/* by the database's clock: holds that ended before the step stay ended */
 static int64_t		 queried_us;		/* when the loop asked last */
 static int64_t		 watched_from_us = NEVER;
@@ -118,17 +119,15 @@ oracle_late_is_fine(void)
 	return (late_is_fine);
 }
 
-/* Back: what has ended in memory is a hold again for who reads the row, and nothing wrote to it. */
+/*
+ * Back: what has ended in memory is a hold again for who reads the row, and nothing
+ * wrote to it.  A reconcile tells.
+ */
 void
 oracle_clock_stepped(int64_t before_ms, int64_t by_ms)
 {
-	for (int i = 0; by_ms < 0 && i < setup.nseats; i++) {
-		const struct row *r = database_row(i);
-
-		if (r != NULL && r->exists && r->status == HOLD && r->expires_ms <= before_ms + 10000 &&
-		    r->expires_ms > before_ms + by_ms - 500)
-			only_reconcile_us[i] = world_us;
-	}
+	if (by_ms < 0)
+		stepped_back_us = world_us;
 	if (before_ms + 500 > stepped_until_ms)
 		stepped_until_ms = before_ms + 500;
 	late_is_fine = true;
@@ -220,6 +219,8 @@ oracle_polled(const struct polled *p, bool snapshot)
 {
 	polled_us = world_us;
 	tally->polls++;
+	if (snapshot && stepped_back_us != 0 && p->at_us >= stepped_back_us)
+		stepped_back_us = 0;
 	for (int i = 0; snapshot && i < setup.nseats; i++)
 		if (only_reconcile_us[i] != 0 && only_reconcile_us[i] <= p->seen_us)
 			only_reconcile_us[i] = 0;
@@ -230,7 +231,7 @@ oracle_polled(const struct polled *p, bool snapshot)
 bool
 oracle_unsure(int seat)
 {
-	return (only_reconcile_us[seat] != 0 || (polled.status[seat] == HOLD &&
+	return (only_reconcile_us[seat] != 0 || stepped_back_us != 0 || (polled.status[seat] == HOLD &&
 	    polled.expires_ms[seat] > polled.as_of_ms - 1000 && polled.expires_ms[seat] <= loop_clock_ms() + slack_ms()));
 }
 
@@ -253,6 +254,8 @@ oracle_matches(int seat, enum status shown)
 		return (true);
 	if (was != HOLD || ends_ms == NEVER)
 		return (shown == was);
+	if (stepped_back_us != 0 && shown == AVAILABLE)
+		return (true);
 	if (ends_ms <= polled.as_of_ms || ends_ms <= late_ms)
 		return (shown == AVAILABLE);
 	if (ends_ms > now_ms + slack_ms())
