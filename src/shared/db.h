@@ -24,7 +24,7 @@ struct db;
 struct db_query;
 struct board_slot;
 
-#define DB_MAX_PARAMS	4
+#define DB_MAX_PARAMS	6
 
 struct db_answer {
 	const PGresult	*result;	/* PGRES_TUPLES_OK, or NULL; gone when the callback returns */

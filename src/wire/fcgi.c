@@ -1,5 +1,5 @@
 /*
- * The examination reads the stream once, from left to right, byte by byte, and
+ * The scan reads the stream once, from left to right, byte by byte, and
  * stops at the first byte that decides.  What it says about a byte depends on
  * the bytes before it only, never on how many happen to have come.  Hence the
  * two promises of the header: a verdict other than FCGI_MORE stays the same
@@ -11,7 +11,7 @@
  * length (2), padding length, reserved.  Content of PARAMS is a stream of
  * name-value pairs (3.4) that takes no notice of record boundaries: length of
  * the name, length of the value (1 byte, or 4 with the highest bit set), name,
- * value.  So the reader of pairs has a state of its own (struct pairs), which
+ * value.  So the reader of pairs has a state of its own (struct fcgi_pairs), which
  * outlives records.
  */
 #include <stdbool.h>
@@ -38,36 +38,12 @@ static const char	 length_name[] = "CONTENT_LENGTH";
 #define LENGTH_NAME_LEN	(sizeof(length_name) - 1)
 
 enum pair_stage { PAIR_NAME_LEN, PAIR_VALUE_LEN, PAIR_NAME, PAIR_VALUE };
-enum body_length { LENGTH_FINE, LENGTH_MALFORMED, LENGTH_TOO_BIG };
-
-/* Where in the stream of name-value pairs we are. */
-struct pairs {
-	enum pair_stage	 stage;
-	unsigned	 len_bytes_left;	/* of a four-byte length */
-	uint32_t	 len;			/* of a four-byte length, so far */
-	size_t		 name_len, value_len;
-	size_t		 pos;			/* in the name, or in the value */
-	bool		 is_length;		/* the name so far is that of CONTENT_LENGTH */
-	size_t		 body_len;		/* the value of CONTENT_LENGTH so far */
-	enum body_length body;
-};
+enum body_length { LENGTH_FINE, LENGTH_MINUS, LENGTH_MALFORMED, LENGTH_TOO_BIG };
 
 enum scan_stage { SCAN_BEGIN, SCAN_PARAMS, SCAN_STDIN };
 
-/* Where in the stream of records we are. */
-struct scan {
-	enum scan_stage	 stage;
-	uint16_t	 id;		/* of the request; 0 until BEGIN_REQUEST's header is whole */
-	size_t		 at;		/* where this record starts */
-	size_t		 content_len;	/* of this record */
-	size_t		 params_bytes;	/* content of PARAMS, this record included */
-	size_t		 body_bytes;	/* content of STDIN, this record included */
-	struct pairs	 pairs;
-	const char	*why;
-};
-
 static enum fcgi_verdict
-refuse(struct scan *s, enum fcgi_verdict v, const char *why)
+refuse(struct fcgi_scan *s, enum fcgi_verdict v, const char *why)
 {
 	s->why = why;
 	return (v);
@@ -75,7 +51,7 @@ refuse(struct scan *s, enum fcgi_verdict v, const char *why)
 
 /* The type (byte 1 of a header) fits where we are. */
 static enum fcgi_verdict
-type_byte(struct scan *s, unsigned type)
+type_byte(struct fcgi_scan *s, unsigned type)
 {
 	if (s->stage == SCAN_BEGIN)	/* the id tells whether it is a management record */
 		return (FCGI_MORE);
@@ -90,10 +66,10 @@ type_byte(struct scan *s, unsigned type)
 
 /* The request id (bytes 2 and 3). */
 static enum fcgi_verdict
-id_bytes(struct scan *s, unsigned type, unsigned id)
+id_bytes(struct fcgi_scan *s, unsigned type, unsigned id)
 {
 	if (s->stage != SCAN_BEGIN)
-		return (id == s->id ? FCGI_MORE :
+		return (id == s->request_id ? FCGI_MORE :
 		    refuse(s, FCGI_BAD, "a record of another request"));
 	if (id == 0 && type >= FCGI_FIRST_MANAGEMENT)
 		return (refuse(s, FCGI_GET_VALUES, "a management record"));
@@ -106,10 +82,10 @@ id_bytes(struct scan *s, unsigned type, unsigned id)
 
 /* The content length (bytes 4 and 5), with the limits on what a request may hold. */
 static enum fcgi_verdict
-length_bytes(struct scan *s, size_t len)
+length_bytes(struct fcgi_scan *s, size_t len)
 {
 	s->content_len = len;
-	switch (s->stage) {
+	switch ((enum scan_stage)s->stage) {
 	case SCAN_BEGIN:
 		if (len != BEGIN_BODY_BYTES)
 			return (refuse(s, FCGI_BAD, "BEGIN_REQUEST not of 8 bytes"));
@@ -130,8 +106,9 @@ length_bytes(struct scan *s, size_t len)
 
 /* The padding length (byte 6): libfcgi 2.4.2 loses its place at two legal ones. */
 static enum fcgi_verdict
-padding_byte(struct scan *s, size_t padding)
+padding_byte(struct fcgi_scan *s, unsigned padding)
 {
+	s->padding = (uint8_t)padding;
 	if (s->stage == SCAN_BEGIN && padding != 0)
 		return (refuse(s, FCGI_BAD, "padding on BEGIN_REQUEST"));
 	if (s->stage == SCAN_PARAMS && s->content_len == 0 && padding != 0)
@@ -143,7 +120,7 @@ padding_byte(struct scan *s, size_t padding)
 
 /* Byte i of the record header h, all before it judged. */
 static enum fcgi_verdict
-header_byte(struct scan *s, const unsigned char *h, size_t i)
+header_byte(struct fcgi_scan *s, const unsigned char *h, size_t i)
 {
 	switch (i) {
 	case 0:
@@ -160,7 +137,7 @@ header_byte(struct scan *s, const unsigned char *h, size_t i)
 		return (padding_byte(s, h[6]));
 	case 7:
 		if (s->stage == SCAN_BEGIN)
-			s->id = (uint16_t)(h[2] << 8 | h[3]);
+			s->request_id = (uint16_t)(h[2] << 8 | h[3]);
 		return (FCGI_MORE);
 	default:		/* the first of two bytes */
 		return (FCGI_MORE);
@@ -169,9 +146,9 @@ header_byte(struct scan *s, const unsigned char *h, size_t i)
 
 /* A length is known: keep it and go on to what it is followed by. */
 static enum fcgi_verdict
-pair_length(struct scan *s, size_t len)
+pair_length(struct fcgi_scan *s, size_t len)
 {
-	struct pairs	*p = &s->pairs;
+	struct fcgi_pairs	*p = &s->pairs;
 
 	if (len > FCGI_MAX_PARAMS_BYTES)
 		return (refuse(s, FCGI_BIG_PARAMS, "a parameter too long"));
@@ -192,9 +169,9 @@ pair_length(struct scan *s, size_t len)
 
 /* A byte of one of the two lengths of a pair. */
 static enum fcgi_verdict
-pair_length_byte(struct scan *s, unsigned byte)
+pair_length_byte(struct fcgi_scan *s, unsigned byte)
 {
-	struct pairs	*p = &s->pairs;
+	struct fcgi_pairs	*p = &s->pairs;
 
 	if (p->len_bytes_left == 0) {
 		if ((byte & 0x80) == 0)
@@ -211,12 +188,17 @@ pair_length_byte(struct scan *s, unsigned byte)
 
 /*
  * A byte of the value of CONTENT_LENGTH.  What is wrong is told at the end of
- * PARAMS.  A value without any byte (nginx sends that with a GET) is none.
+ * PARAMS.  A value without any byte (nginx sends that with a GET, and with a body
+ * that it does not buffer) is none, and so is "-1" (Caddy).
  */
 static void
-body_length_byte(struct pairs *p, unsigned byte)
+body_length_byte(struct fcgi_pairs *p, unsigned byte)
 {
-	if (byte < '0' || byte > '9')
+	if (p->body == LENGTH_FINE && byte == '-' && p->pos == 0 && p->value_len == 2)
+		p->body = LENGTH_MINUS;
+	else if (p->body == LENGTH_MINUS)
+		p->body = byte == '1' ? LENGTH_FINE : LENGTH_MALFORMED;
+	else if (byte < '0' || byte > '9')
 		p->body = LENGTH_MALFORMED;
 	else if (p->body_len <= FCGI_MAX_BODY_BYTES)	/* else it can only grow */
 		p->body_len = p->body_len * 10 + (byte - '0');
@@ -226,9 +208,9 @@ body_length_byte(struct pairs *p, unsigned byte)
 
 /* One byte of PARAMS content. */
 static enum fcgi_verdict
-pairs_byte(struct scan *s, unsigned byte)
+pairs_byte(struct fcgi_scan *s, unsigned byte)
 {
-	struct pairs	*p = &s->pairs;
+	struct fcgi_pairs	*p = &s->pairs;
 
 	if (p->stage == PAIR_NAME_LEN || p->stage == PAIR_VALUE_LEN)
 		return (pair_length_byte(s, byte));
@@ -252,17 +234,18 @@ pairs_byte(struct scan *s, unsigned byte)
 	return (FCGI_MORE);
 }
 
-/* The first n bytes of this record's content: all of it, or what has come. */
+/* n bytes of this record's content, from offset on. */
 static enum fcgi_verdict
-content_bytes(struct scan *s, const unsigned char *c, size_t n)
+content_bytes(struct fcgi_scan *s, const unsigned char *c, size_t n, size_t offset)
 {
 	enum fcgi_verdict	 v = FCGI_MORE;
 	size_t			 i;
 
-	switch (s->stage) {
+	switch ((enum scan_stage)s->stage) {
 	case SCAN_BEGIN:	/* role (2), flags (1), reserved (5) */
-		if ((n > 0 && c[0] != 0) || (n > 1 && c[1] != FCGI_RESPONDER))
-			v = refuse(s, FCGI_BAD_ROLE, "not the role of a responder");
+		for (i = 0; i < n && offset + i < 2 && v == FCGI_MORE; i++)
+			if (c[i] != (offset + i == 0 ? 0 : FCGI_RESPONDER))
+				v = refuse(s, FCGI_BAD_ROLE, "not the role of a responder");
 		break;
 	case SCAN_PARAMS:
 		for (i = 0; i < n && v == FCGI_MORE; i++)
@@ -276,7 +259,7 @@ content_bytes(struct scan *s, const unsigned char *c, size_t n)
 
 /* PARAMS is complete. */
 static enum fcgi_verdict
-params_end(struct scan *s)
+params_end(struct fcgi_scan *s)
 {
 	if (s->pairs.stage != PAIR_NAME_LEN || s->pairs.len_bytes_left > 0)
 		return (refuse(s, FCGI_BAD, "PARAMS ends within a parameter"));
@@ -290,7 +273,7 @@ params_end(struct scan *s)
 
 /* This record is complete, padding included; the next starts at s->at. */
 static enum fcgi_verdict
-record_end(struct scan *s)
+record_end(struct fcgi_scan *s)
 {
 	enum fcgi_verdict	 v = FCGI_MORE;
 
@@ -305,43 +288,39 @@ record_end(struct scan *s)
 	return (v);
 }
 
-/* One record of which avail bytes have come.  FCGI_MORE and s->at where it was: not all of it has. */
+/* The next bytes of this record, at most n.  *used_r: how many. */
 static enum fcgi_verdict
-record(struct scan *s, const unsigned char *h, size_t avail)
+record_bytes(struct fcgi_scan *s, const unsigned char *bytes, size_t n, size_t *used_r)
 {
-	enum fcgi_verdict	 v;
-	size_t			 i, bytes;
+	size_t	offset, left;
 
-	for (i = 0; i < FCGI_RECORD_BYTES; i++) {
-		if (i == avail)
-			return (FCGI_MORE);
-		if ((v = header_byte(s, h, i)) != FCGI_MORE)
-			return (v);
+	*used_r = 1;
+	if (s->pos < FCGI_RECORD_BYTES) {
+		s->header[s->pos] = bytes[0];
+		return (header_byte(s, s->header, s->pos));
 	}
-	avail -= FCGI_RECORD_BYTES;
-	v = content_bytes(s, h + FCGI_RECORD_BYTES, avail < s->content_len ? avail : s->content_len);
-	bytes = s->content_len + h[6];
-	if (v != FCGI_MORE || avail < bytes)
-		return (v);
-	s->at += FCGI_RECORD_BYTES + bytes;
-	return (record_end(s));
+	offset = s->pos - FCGI_RECORD_BYTES;
+	left = offset < s->content_len ? s->content_len - offset : s->content_len + s->padding - offset;
+	*used_r = n < left ? n : left;
+	return (offset < s->content_len ? content_bytes(s, bytes, *used_r, offset) : FCGI_MORE);
 }
 
 enum fcgi_verdict
-fcgi_examine(const void *buf, size_t len, struct fcgi_seen *seen_r)
+fcgi_scan(struct fcgi_scan *s, const void *bytes, size_t len, size_t *used_r)
 {
-	const unsigned char	*bytes = buf;
-	struct scan		 s = { .stage = SCAN_BEGIN, .why = "" };
-	enum fcgi_verdict	 v;
-	size_t			 start;
+	const unsigned char	*from = bytes;
+	enum fcgi_verdict	 v = FCGI_MORE;
+	size_t			 n;
 
-	do {
-		start = s.at;
-		v = record(&s, bytes + start, len - start);
-	} while (v == FCGI_MORE && s.at > start);
-	seen_r->request_id = s.id;
-	seen_r->bytes = (v == FCGI_WHOLE ? s.at : 0);
-	seen_r->why = s.why;
+	for (*used_r = 0; *used_r < len && v == FCGI_MORE; *used_r += n) {
+		v = record_bytes(s, from + *used_r, len - *used_r, &n);
+		s->pos += n;
+		if (v != FCGI_MORE || s->pos < FCGI_RECORD_BYTES + s->content_len + s->padding)
+			continue;
+		s->at += s->pos;
+		s->pos = 0;
+		v = record_end(s);
+	}
 	return (v);
 }
 

@@ -1,11 +1,11 @@
 /*
  * fcgi - FastCGI 1.0 records as bytes: judge a request, encode an answer.
  *
- * libfcgi must never wait for bytes nor see hostile ones, so fcgi_examine looks
- * at what a socket has to offer so far (MSG_PEEK) and says whether it is one
- * whole, well-formed request.  Stateless: the same bytes give the same answer,
- * and any prefix of a good request is FCGI_MORE.
- * Runs in: worker (examine), loop and worker (encode).  Pure: no descriptor, no
+ * libfcgi must never wait for bytes nor see hostile ones, so fcgi_scan reads along
+ * as they come and says when they are one whole, well-formed request.  The same
+ * bytes give the same answer, in however many pieces they come, and any prefix of
+ * a good request is FCGI_MORE.
+ * Runs in: worker (scan), loop and worker (encode).  Pure: no descriptor, no
  * clock, no log.  All memory is the caller's.
  * Source: FastCGI Specification 1.0, sections 3.3 (records), 3.4 (name-value
  * pairs), 5 (application record types), 8 (constants).
@@ -35,18 +35,41 @@ enum fcgi_verdict {
 	FCGI_GET_VALUES		/* a management record first: answer or close, never libfcgi */
 };
 
-struct fcgi_seen {
+/* Where in the stream of name-value pairs a scan is (3.4); record boundaries do not matter to it. */
+struct fcgi_pairs {
+	uint8_t		stage;
+	uint8_t		len_bytes_left;	/* of a four-byte length */
+	uint8_t		body;		/* what CONTENT_LENGTH said */
+	bool		is_length;	/* the name so far is that of CONTENT_LENGTH */
+	uint32_t	len;		/* of a four-byte length, so far */
+	size_t		name_len, value_len;
+	size_t		pos;		/* in the name, or in the value */
+	size_t		body_len;	/* the value of CONTENT_LENGTH so far */
+};
+
+/* Where in a request a scan is; all 0 at its beginning.  Fields are fcgi_scan's, but for two to be read. */
+struct fcgi_scan {
 	uint16_t	request_id;	/* 0 until BEGIN_REQUEST was seen */
-	size_t		bytes;		/* of the whole request: FCGI_WHOLE only */
-	const char	*why;		/* static text for the log; "" when nothing is wrong */
+	const char	*why;		/* static text for the log, once it is refused; NULL before */
+	uint8_t		stage;
+	uint8_t		padding;	/* of this record */
+	unsigned char	header[FCGI_RECORD_BYTES];
+	size_t		pos;		/* in this record, header and padding included */
+	size_t		at;		/* where this record starts */
+	size_t		content_len;	/* of this record */
+	size_t		params_bytes;	/* content of PARAMS, this record included */
+	size_t		body_bytes;	/* content of STDIN, this record included */
+	struct fcgi_pairs pairs;
 };
 
 /*
- * Judge the first len bytes of a connection.  Refuses what libfcgi 2.4.2 gets
- * wrong though it is legal: padding on BEGIN_REQUEST or on the empty PARAMS.
- * Records of another request id than BEGIN's are FCGI_BAD; so is ABORT_REQUEST.
+ * Judge the next len bytes of a connection, in any number of pieces; after another
+ * verdict than FCGI_MORE the scan is over.  *used_r: how many of the bytes belong to
+ * the request.  Refuses what libfcgi 2.4.2 gets wrong though it is legal: padding on
+ * BEGIN_REQUEST or on the empty PARAMS.  Records of another request id than BEGIN's
+ * are FCGI_BAD; so is ABORT_REQUEST.
  */
-enum fcgi_verdict fcgi_examine(const void *buf, size_t len, struct fcgi_seen *seen_r);
+enum fcgi_verdict fcgi_scan(struct fcgi_scan *s, const void *bytes, size_t len, size_t *used_r);
 
 /* Does what came after the request begin with ABORT_REQUEST (FastCGI 1.0, 5.4)? */
 bool	fcgi_is_abort(const void *buf, size_t len);

@@ -1,4 +1,5 @@
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -75,18 +76,23 @@ http_error(struct buf *b, int status, const char *message, const char *extra, bo
 void
 http_error_json(struct buf *b, int status, const char *message)
 {
-	struct json_object	*o;
-	const char		*text;
-	size_t			 len;
+	buf_printf(b, "{\"status\":%d,\"message\":", status);
+	http_json_string(b, message, strlen(message));
+	buf_puts(b, "}");
+}
 
-	if ((o = json_object_new_object()) == NULL ||
-	    json_object_object_add(o, "status", json_object_new_int(status)) != 0 ||
-	    json_object_object_add(o, "message", json_object_new_string(message)) != 0 ||
-	    (text = json_object_to_json_string_length(o,
-	    JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, &len)) == NULL)
+void
+http_json_string(struct buf *b, const char *text, size_t len)
+{
+	struct json_object	*o = NULL;
+	const char		*json;
+	size_t			 n;
+
+	if (len > INT_MAX || (o = json_object_new_string_len(text, (int)len)) == NULL ||
+	    (json = json_object_to_json_string_length(o, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, &n)) == NULL)
 		b->failed = true;
 	else
-		buf_add(b, text, len);
+		buf_add(b, json, n);
 	json_object_put(o);
 }
 

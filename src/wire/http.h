@@ -31,6 +31,9 @@ void	http_error(struct buf *b, int status, const char *message, const char *extr
 /* Just the envelope's JSON. */
 void	http_error_json(struct buf *b, int status, const char *message);
 
+/* A string as JSON, in its quotes: len bytes of UTF-8. */
+void	http_json_string(struct buf *b, const char *text, size_t len);
+
 /* The header of a stream (SPEC 2), blank line included; extra as above (CORS). */
 void	http_stream_header(struct buf *b, const char *extra);
 

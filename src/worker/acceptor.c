@@ -1,13 +1,8 @@
-/*
- * MSG_PEEK leaves the bytes in the socket, so a level-triggered watcher would
- * report a half request for ever.  After a look that was too early the
- * connection is looked at again by a timer, 1 ms doubling to 50 ms: web servers
- * write a request in one or two pieces, drippers cost twenty looks a second.
- */
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,47 +13,45 @@
 #include "base/evloop.h"
 #include "base/fd.h"
 #include "base/log.h"
-#include "base/mono.h"
 #include "shared/board.h"
-#include "wire/chunk.h"
 #include "wire/fcgi.h"
 #include "wire/http.h"
 #include "worker/acceptor.h"
+#include "worker/answer.h"
 
 #define MAX_CONNECTIONS		1024	/* per worker; beyond it the backlog waits */
+#define MAX_HALF_BYTES		(32 * 1024 * 1024)	/* of requests that are not whole; then who has sent most goes */
 #define ACCEPT_BURST		16
 #define ACCEPT_PAUSE_S		0.1	/* out of descriptors: pause, don't spin */
-#define REQUEST_DEADLINE_MS	5000	/* from accept to the whole request */
-#define LINGER_MS		1000	/* after an error answer: read on, so that the peer gets to read it */
-#define LOOK_FIRST_MS		1
-#define LOOK_LAST_MS		50
+#define REQUEST_DEADLINE_S	5.0	/* from accept to the whole request, body included */
 
 struct connection {
 	struct connection	*prev, *next;
 	struct acceptor		*acceptor;
 	ev_io			 io;
-	ev_timer		 timer;
-	int64_t			 deadline_ms;	/* monotonic */
-	int64_t			 look_ms;
+	ev_timer		 deadline;
 	int			 fd;
-	bool			 lingering;
+	struct fcgi_scan	 scan;
+	struct buf		 bytes;		/* what has come so far */
 };
 
 struct acceptor {
 	struct ev_loop		*ev;
 	struct board_slot	*slot;
-	acceptor_whole_cb		*on_whole;
+	struct answers		*answers;
+	acceptor_whole_cb	*on_whole;
 	void			*arg;
+	const char		*allowed;	/* FCGI_WEB_SERVER_ADDRS; NULL: everybody */
 	ev_io			 listener;
 	ev_timer		 pause;
 	bool			 stopped;
 	bool			 starved;	/* logged: out of descriptors */
+	bool			 refused;	/* logged: an address that is not allowed */
 	struct connection	*connections;
 	size_t			 count;
-	unsigned char		 look[FCGI_MAX_REQUEST_BYTES + 1];
+	size_t			 half_bytes;	/* of all connections */
+	unsigned char		 piece[FCGI_MAX_REQUEST_BYTES + 1];	/* most requests are one */
 };
-
-static void	look(struct connection *c);
 
 static void
 accept_on(struct acceptor *in)
@@ -75,9 +68,11 @@ release(struct connection *c)
 	int		 fd = c->fd;
 
 	ev_io_stop(in->ev, &c->io);
-	ev_timer_stop(in->ev, &c->timer);
+	ev_timer_stop(in->ev, &c->deadline);
 	DL_DELETE(in->connections, c);
 	in->count--;
+	in->half_bytes -= c->bytes.len;
+	buf_fini(&c->bytes);
 	free(c);
 	accept_on(in);
 	return (fd);
@@ -88,119 +83,135 @@ drop(struct connection *c, const char *why)
 {
 	int fd;
 
-	if (!c->lingering) {
-		log_debug("connection: dropped: %s", why);
-		board_add(c->acceptor->slot, BOARD_requests_bad, 1);
-	}
+	log_debug("connection: dropped: %s", why);
+	board_add(c->acceptor->slot, BOARD_requests_bad, 1);
 	fd = release(c);
 	fd_close(&fd);
 }
 
+/* Answer without libfcgi. */
 static void
-look_again_in(struct connection *c, int64_t ms)
+refuse(struct connection *c, int status, const char *message, const char *extra, const char *why)
 {
-	int64_t left = c->deadline_ms - mono_ms();
+	struct answers	*answers = c->acceptor->answers;
+	uint16_t	 request_id = c->scan.request_id;
+	struct buf	 b = BUF_INIT;
 
-	if (ms > left)
-		ms = left > 0 ? left : 0;
-	ev_now_update(c->acceptor->ev);
-	ev_timer_stop(c->acceptor->ev, &c->timer);
-	ev_timer_set(&c->timer, (double)ms / 1000, 0.);
-	ev_timer_start(c->acceptor->ev, &c->timer);
-}
-
-/* Answer without libfcgi, then read on for a moment: closing with bytes unread would reset the answer away. */
-static void
-answer_and_linger(struct connection *c, const void *bytes, size_t len, const char *why)
-{
 	log_debug("connection: refused: %s", why);
 	board_add(c->acceptor->slot, BOARD_requests_bad, 1);
-	(void)send(c->fd, bytes, len, MSG_DONTWAIT | MSG_NOSIGNAL);
-	shutdown(c->fd, SHUT_WR);
-	c->lingering = true;
-	c->deadline_ms = mono_ms() + LINGER_MS;
-	ev_io_start(c->acceptor->ev, &c->io);
-	look_again_in(c, LINGER_MS);
+	http_error(&b, status, message, extra, false);
+	answers_send(answers, release(c), request_id, &b);
 }
 
 static void
-answer_error(struct connection *c, uint16_t request_id, int status, const char *message, const char *why)
+refuse_role(struct connection *c)
 {
-	struct buf	 b = BUF_INIT;
-	struct chunk	*p;
+	struct answers	*answers = c->acceptor->answers;
+	uint16_t	 request_id = c->scan.request_id;
 
-	http_error(&b, status, message, NULL, false);
-	p = chunk_last_from(request_id, &b);
-	buf_fini(&b);
-	if (p != NULL)
-		answer_and_linger(c, p->bytes, p->len, why);
-	else
-		drop(c, "out of memory");
-	chunk_unref(&p);
+	log_debug("connection: refused: %s", c->scan.why);
+	board_add(c->acceptor->slot, BOARD_requests_bad, 1);
+	answers_end(answers, release(c), request_id, FCGI_STATUS_UNKNOWN_ROLE);
 }
 
 static void
-linger(struct connection *c)
-{
-	ssize_t n = recv(c->fd, c->acceptor->look, sizeof(c->acceptor->look), MSG_DONTWAIT);
-
-	if (n == 0 || (n == -1 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR))
-		drop(c, "");
-}
-
-static void
-let_through(struct connection *c)
+let_through(struct connection *c, const void *piece, size_t len)
 {
 	struct acceptor	*in = c->acceptor;
-	int		 fd = release(c);
+	struct buf	 whole = c->bytes;
+	uint16_t	 request_id = c->scan.request_id;
+	int		 fd;
 
-	in->on_whole(in->arg, fd);
+	in->half_bytes -= c->bytes.len;
+	c->bytes = (struct buf)BUF_INIT;
+	fd = release(c);
+	if (whole.len == 0)
+		in->on_whole(in->arg, fd, request_id, piece, len);
+	else {
+		buf_add(&whole, piece, len);
+		if (buf_ok(&whole))
+			in->on_whole(in->arg, fd, request_id, whole.data, whole.len);
+		else {
+			buf_reset(&whole);
+			whole.failed = true;	/* says so itself */
+			answers_send(in->answers, fd, request_id, &whole);
+		}
+	}
+	buf_fini(&whole);
+}
+
+/* There is a limit to what halves of requests may hold together: who has sent most makes room. */
+static void
+make_room(struct acceptor *in)
+{
+	struct connection *c, *most = NULL;
+
+	DL_FOREACH(in->connections, c)
+		if (most == NULL || c->bytes.len > most->bytes.len)
+			most = c;
+	if (most != NULL)
+		refuse(most, 503, "the service is overloaded, please try again shortly", "Retry-After: 2\r\n",
+		    "too much waits for the rest of its request");
 }
 
 static void
-judge(struct connection *c, size_t len)
+keep(struct connection *c, const void *piece, size_t len)
 {
-	struct fcgi_seen	seen;
-	unsigned char		end[FCGI_END_BYTES];
+	struct acceptor *in = c->acceptor;
 
-	switch (fcgi_examine(c->acceptor->look, len, &seen)) {
+	buf_add(&c->bytes, piece, len);
+	if (!buf_ok(&c->bytes)) {
+		refuse(c, 503, "out of memory", "Retry-After: 2\r\n", "out of memory");
+		return;
+	}
+	in->half_bytes += len;
+	while (in->half_bytes > MAX_HALF_BYTES)
+		make_room(in);
+}
+
+static void
+judge(struct connection *c, enum fcgi_verdict verdict, const void *piece, size_t len)
+{
+	switch (verdict) {
 	case FCGI_WHOLE:
-		let_through(c);
+		let_through(c, piece, len);
 		break;
 	case FCGI_MORE:
-		ev_io_stop(c->acceptor->ev, &c->io);
-		look_again_in(c, c->look_ms);
-		c->look_ms = c->look_ms * 2 > LOOK_LAST_MS ? LOOK_LAST_MS : c->look_ms * 2;
+		keep(c, piece, len);
 		break;
 	case FCGI_BAD_ROLE:
-		fcgi_end(end, seen.request_id, FCGI_STATUS_UNKNOWN_ROLE);
-		answer_and_linger(c, end, sizeof(end), seen.why);
+		refuse_role(c);
 		break;
 	case FCGI_BAD_PARAM:
-		answer_error(c, seen.request_id, 400, "malformed request header", seen.why);
+		refuse(c, 400, "malformed request header", NULL, c->scan.why);
 		break;
 	case FCGI_BIG_PARAMS:
-		answer_error(c, seen.request_id, 400, "request header too large", seen.why);
+		refuse(c, 400, "request header too large", NULL, c->scan.why);
 		break;
 	case FCGI_BIG_BODY:
-		answer_error(c, seen.request_id, 413, "the body is larger than 16 KiB", seen.why);
+		refuse(c, 413, "the body is larger than 16 KiB", NULL, c->scan.why);
 		break;
 	case FCGI_BAD:
 	case FCGI_GET_VALUES:
-		drop(c, seen.why);
+		drop(c, c->scan.why);
 		break;
 	}
 }
 
+/* Look at what has come, and take of it what belongs to the request. */
 static void
-look(struct connection *c)
+read_on(struct connection *c)
 {
-	ssize_t n;
+	unsigned char		*piece = c->acceptor->piece;
+	enum fcgi_verdict	 verdict;
+	size_t			 used;
+	ssize_t			 n;
 
-	n = recv(c->fd, c->acceptor->look, sizeof(c->acceptor->look), MSG_PEEK | MSG_DONTWAIT);
-	if (n > 0)
-		judge(c, (size_t)n);
-	else if (n == 0)
+	if ((n = recv(c->fd, piece, sizeof(c->acceptor->piece), MSG_PEEK | MSG_DONTWAIT)) > 0) {
+		verdict = fcgi_scan(&c->scan, piece, (size_t)n, &used);
+		(void)recv(c->fd, piece, used, MSG_DONTWAIT);	/* the same bytes: nobody else reads here */
+		judge(c, verdict, piece, used);
+	} else if (n == 0)
 		drop(c, "closed before its request was whole");
 	else if (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)
 		drop(c, strerror(errno));
@@ -209,28 +220,65 @@ look(struct connection *c)
 static void
 on_readable(struct ev_loop *ev, ev_io *w, int revents)
 {
-	struct connection *c = w->data;
-
 	(void)ev;
-	if (revents & EV_ERROR)
-		drop(c, "no memory to watch it");
-	else if (c->lingering)
-		linger(c);
-	else
-		look(c);
+	evloop_check(revents);
+	read_on(w->data);
 }
 
+/* Whose name is known hears of it; who has not even said BEGIN does not. */
 static void
-on_timer(struct ev_loop *ev, ev_timer *w, int revents)
+on_deadline(struct ev_loop *ev, ev_timer *w, int revents)
 {
 	struct connection *c = w->data;
 
 	(void)ev;
 	(void)revents;
-	if (mono_ms() >= c->deadline_ms)
-		drop(c, "no whole request in time");
+	if (c->scan.request_id != 0)
+		refuse(c, 408, "the request did not come in time", NULL, "no whole request in time");
 	else
-		look(c);
+		drop(c, "no whole request in time");
+}
+
+/* An address as IPv6, those of IPv4 mapped.  -1: it is none (a unix socket's). */
+static int
+to_ipv6(int family, const void *address, struct in6_addr *a_r)
+{
+	memset(a_r, 0, sizeof(*a_r));
+	if (family == AF_INET6)
+		memcpy(a_r, address, sizeof(*a_r));
+	else if (family == AF_INET) {
+		a_r->s6_addr[10] = a_r->s6_addr[11] = 0xff;
+		memcpy(&a_r->s6_addr[12], address, 4);
+	}
+	return (family == AF_INET6 || family == AF_INET ? 0 : -1);
+}
+
+/* Is it one of "192.0.2.1,192.0.2.2" (FastCGI 1.0, 3.2)?  Whoever reaches a unix socket is. */
+static bool
+is_web_server(const char *allowed, const struct sockaddr_storage *peer)
+{
+	struct in6_addr	 it, one;
+	unsigned char	 bytes[sizeof(struct in6_addr)];
+	char		 text[INET6_ADDRSTRLEN];
+	size_t		 n;
+
+	if (allowed == NULL || to_ipv6(peer->ss_family, peer->ss_family == AF_INET6 ?
+	    (const void *)&((const struct sockaddr_in6 *)peer)->sin6_addr :
+	    (const void *)&((const struct sockaddr_in *)peer)->sin_addr, &it) == -1)
+		return (true);
+	for (; *allowed != '\0'; allowed += n) {
+		allowed += strspn(allowed, ", ");
+		n = strcspn(allowed, ", ");
+		if (n == 0 || n >= sizeof(text))
+			continue;
+		memcpy(text, allowed, n);
+		text[n] = '\0';
+		if ((inet_pton(AF_INET, text, bytes) == 1 && to_ipv6(AF_INET, bytes, &one) == 0) ||
+		    (inet_pton(AF_INET6, text, bytes) == 1 && to_ipv6(AF_INET6, bytes, &one) == 0))
+			if (memcmp(&it, &one, sizeof(it)) == 0)
+				return (true);
+	}
+	return (false);
 }
 
 static void
@@ -248,29 +296,47 @@ admit(struct acceptor *in, int fd)
 	(void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
 	c->acceptor = in;
 	c->fd = fd;
-	c->deadline_ms = mono_ms() + REQUEST_DEADLINE_MS;
-	c->look_ms = LOOK_FIRST_MS;
 	ev_io_init(&c->io, on_readable, fd, EV_READ);
-	ev_timer_init(&c->timer, on_timer, 0., 0.);
-	c->io.data = c->timer.data = c;
+	ev_timer_init(&c->deadline, on_deadline, REQUEST_DEADLINE_S, 0.);
+	c->io.data = c->deadline.data = c;
 	DL_APPEND(in->connections, c);
 	in->count++;
 	ev_io_start(in->ev, &c->io);
-	look_again_in(c, REQUEST_DEADLINE_MS);
-	look(c);			/* most requests are there already */
+	ev_now_update(in->ev);
+	ev_timer_start(in->ev, &c->deadline);
+	read_on(c);			/* most requests are there already */
+}
+
+/* A new connection that was taken from the backlog. */
+static void
+take(struct acceptor *in, int fd, const struct sockaddr_storage *peer)
+{
+	in->starved = false;
+	if (is_web_server(in->allowed, peer)) {
+		admit(in, fd);
+		return;
+	}
+	if (!in->refused)
+		log_warnx("accept: refused: the address is not in FCGI_WEB_SERVER_ADDRS");
+	in->refused = true;
+	board_add(in->slot, BOARD_requests_bad, 1);
+	fd_close(&fd);
 }
 
 static void
 on_acceptable(struct ev_loop *ev, ev_io *w, int revents)
 {
-	struct acceptor	*in = w->data;
-	int		 fd, i;
+	struct acceptor		*in = w->data;
+	struct sockaddr_storage	 peer;
+	socklen_t		 len;
+	int			 fd, i;
 
 	evloop_check(revents);
 	for (i = 0; i < ACCEPT_BURST; i++) {
-		if ((fd = accept4(w->fd, NULL, NULL, SOCK_CLOEXEC)) != -1) {
-			in->starved = false;
-			admit(in, fd);
+		memset(&peer, 0, sizeof(peer));
+		len = sizeof(peer);
+		if ((fd = accept4(w->fd, (struct sockaddr *)&peer, &len, SOCK_CLOEXEC)) != -1) {
+			take(in, fd, &peer);
 			if (in->count >= MAX_CONNECTIONS) {
 				ev_io_stop(ev, w);
 				return;
@@ -298,7 +364,8 @@ on_pause_over(struct ev_loop *ev, ev_timer *w, int revents)
 }
 
 struct acceptor *
-acceptor_new(struct ev_loop *ev, int listen_fd, struct board_slot *slot, acceptor_whole_cb *on_whole, void *arg)
+acceptor_new(struct ev_loop *ev, int listen_fd, struct board_slot *slot, struct answers *answers,
+    acceptor_whole_cb *on_whole, void *arg)
 {
 	struct acceptor *in;
 
@@ -306,6 +373,8 @@ acceptor_new(struct ev_loop *ev, int listen_fd, struct board_slot *slot, accepto
 		return (NULL);
 	in->ev = ev;
 	in->slot = slot;
+	in->answers = answers;
+	in->allowed = getenv("FCGI_WEB_SERVER_ADDRS");
 	in->on_whole = on_whole;
 	in->arg = arg;
 	ev_io_init(&in->listener, on_acceptable, listen_fd, EV_READ);
@@ -337,10 +406,8 @@ acceptor_free(struct acceptor **inp)
 	if (in == NULL)
 		return;
 	acceptor_stop(in);
-	while (in->connections != NULL) {
-		in->connections->lingering = true;
-		drop(in->connections, "");
-	}
+	while (in->connections != NULL)
+		drop(in->connections, "ending");
 	free(in);
 	*inp = NULL;
 }

@@ -8,11 +8,13 @@
  */
 #include <errno.h>
 #include <json-c/json.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/buf.h"
 #include "base/opts.h"
+#include "shared/chan.h"
 #include "wire/event.h"
 #include "worker/request.h"
 
@@ -23,6 +25,12 @@
 			"FROM seatcast.hold($1::bigint, $2::bigint, $3::bigint, $4::interval)"
 #define SQL_RELEASE	"SELECT seatcast.release($1::bigint, $2::bigint, $3::bigint)"
 #define SQL_CONFIRM	"SELECT seatcast.confirm($1::bigint, $2::bigint, $3::bigint[])"
+
+struct allocation {
+	unsigned	 tries;
+	char		 user[24], duration[32];
+	char		*seats;		/* "{101,102}" */
+};
 
 /* --- the body --------------------------------------------------------------- */
 
@@ -63,7 +71,7 @@ parse_body(const struct request *rq)
 	const char		*length = request_param(rq, "CONTENT_LENGTH");
 	bool			 good;
 
-	if (length != NULL && strtoul(length, NULL, 10) != rq->body_len)
+	if (length != NULL && length[0] != '\0' && strcmp(length, "-1") != 0 && strtoul(length, NULL, 10) != rq->body_len)
 		return (NULL);		/* cut short */
 	if (rq->body_len == 0 || memchr(rq->body, '\0', rq->body_len) != NULL ||
 	    (tok = json_tokener_new_ex(MAX_DEPTH)) == NULL)
@@ -96,11 +104,13 @@ json_id(struct json_object *o, int64_t *id_r)
 static struct json_object *
 take_user(struct request *rq, int members)
 {
-	struct json_object *body = parse_body(rq), *user;
+	struct json_object	*body = parse_body(rq), *user;
+	struct allocation	*al = rq->state;
+	int64_t			 id;
 
 	if (body == NULL)
 		request_error(rq, 400, "the body is to be one JSON object, without duplicate names");
-	else if (!json_object_object_get_ex(body, "userId", &user) || json_id(user, &rq->user_id) == -1) {
+	else if (!json_object_object_get_ex(body, "userId", &user) || json_id(user, &id) == -1) {
 		request_error(rq, 400, "userId is to be an integer, 1 to 9223372036854775807");
 		json_object_put(body);
 		body = NULL;
@@ -109,7 +119,8 @@ take_user(struct request *rq, int members)
 		    "the body is to have userId, seatIds and nothing else");
 		json_object_put(body);
 		body = NULL;
-	}
+	} else
+		snprintf(al->user, sizeof(al->user), "%lld", (long long)id);
 	return (body);
 }
 
@@ -118,9 +129,9 @@ take_user(struct request *rq, int members)
 static bool
 try_again(struct request *rq, const struct db_answer *a)
 {
-	if ((strcmp(a->sqlstate, "40001") != 0 && strcmp(a->sqlstate, "40P01") != 0) || ++rq->tries >= MAX_TRIES)
+	if ((strcmp(a->sqlstate, "40001") != 0 && strcmp(a->sqlstate, "40P01") != 0) || ++((struct allocation *)rq->state)->tries >= MAX_TRIES)
 		return (false);
-	db_submit(worker_db(rq->worker), &rq->query);
+	db_submit(rq->service->reads, &rq->query);
 	return (true);
 }
 
@@ -147,31 +158,19 @@ outcome(struct request *rq, const struct db_answer *a)
 	return (NULL);
 }
 
-static struct json_object *
-envelope(struct json_object *data)
-{
-	struct json_object *top = json_object_new_object();
-
-	json_object_object_add(top, "status", json_object_new_int(200));
-	json_object_object_add(top, "data", data);
-	return (top);
-}
-
 static void
 on_hold(struct db_query *q, const struct db_answer *a)
 {
-	struct request		*rq = q->arg;
-	struct json_object	*data;
-	char			 expires[EVENT_TIME_BYTES];
+	struct request	*rq = q->arg;
+	struct buf	 b = BUF_INIT;
+	char		 expires[EVENT_TIME_BYTES];
 
 	if (outcome(rq, a) == NULL)
 		return;
 	event_time_format(expires, strtoll(PQgetvalue(a->result, 0, 1), NULL, 10));
-	data = json_object_new_object();
-	json_object_object_add(data, "seatId", json_object_new_int64(rq->route.ids[1]));
-	json_object_object_add(data, "status", json_object_new_string("HOLD"));
-	json_object_object_add(data, "holdExpiresAt", json_object_new_string(expires));
-	request_answer_json(rq, envelope(data));
+	buf_printf(&b, "{\"status\":200,\"data\":{\"seatId\":%lld,\"status\":\"HOLD\",\"holdExpiresAt\":\"%s\"}}",
+	    (long long)rq->route.ids[1], expires);
+	request_answer_json(rq, &b);
 }
 
 static void
@@ -181,66 +180,58 @@ on_release(struct db_query *q, const struct db_answer *a)
 		request_answer(q->arg, 204, NULL, NULL, NULL, 0);
 }
 
-/* text_long is "{101,102}": the ids in the order asked for. */
+/* The ids in the order asked for. */
 static void
 on_confirm(struct db_query *q, const struct db_answer *a)
 {
 	struct request		*rq = q->arg;
-	struct json_object	*data, *list, *seat;
-	char			*at;
+	struct allocation	*al = rq->state;
+	struct buf		 b = BUF_INIT;
+	const char		*at;
+	size_t			 n;
 
 	if (outcome(rq, a) == NULL)
 		return;
-	list = json_object_new_array();
-	for (at = rq->text_long + 1; *at >= '0' && *at <= '9'; at++) {
-		seat = json_object_new_object();
-		json_object_object_add(seat, "seatId", json_object_new_int64(strtoll(at, &at, 10)));
-		json_object_object_add(seat, "status", json_object_new_string("OCCUPIED"));
-		json_object_array_add(list, seat);
-	}
-	data = json_object_new_object();
-	json_object_object_add(data, "confirmedSeats", list);
-	request_answer_json(rq, envelope(data));
+	buf_puts(&b, "{\"status\":200,\"data\":{\"confirmedSeats\":[");
+	for (at = al->seats + 1; (n = strspn(at, "0123456789")) > 0; at += n + 1)
+		buf_printf(&b, "%s{\"seatId\":%.*s,\"status\":\"OCCUPIED\"}", at == al->seats + 1 ? "" : ",", (int)n, at);
+	buf_puts(&b, "]}}");
+	request_answer_json(rq, &b);
 }
 
-/* The user's id and, for hold, the duration as text in text_long: "7" NUL "300000 ms". */
-static int
-user_and_duration(struct request *rq)
+static void
+ask(struct request *rq, const char *sql, int nparams, int flags, db_done_cb *done)
 {
-	if ((rq->text_long = malloc(64)) == NULL)
-		return (-1);
-	snprintf(rq->text_long, 32, "%lld", (long long)rq->user_id);
-	snprintf(rq->text_long + 32, 32, "%ld ms", worker_opts(rq->worker)->hold_duration_ms);
-	rq->query.params[0] = rq->text[0];
-	rq->query.params[1] = rq->text[1];
-	rq->query.params[2] = rq->text_long;
-	rq->query.params[3] = rq->text_long + 32;
-	return (0);
+	request_query(rq, rq->service->reads, sql, nparams, flags, QUERY_TIMEOUT_MS, done);
 }
 
 static void
 hold_or_release(struct request *rq, const char *sql, int nparams, int flags, db_done_cb *done)
 {
-	struct json_object *body = take_user(rq, 1);
+	struct allocation	*al;
+	struct json_object	*body = take_user(rq, 1);
 
 	if (body == NULL)
 		return;
 	json_object_put(body);
-	if (user_and_duration(rq) == -1)
-		request_error(rq, 503, "out of memory");
-	else
-		request_query(rq, sql, nparams, flags, QUERY_TIMEOUT_MS, done);
+	al = rq->state;
+	snprintf(al->duration, sizeof(al->duration), "%ld ms", rq->service->opts->hold_duration_ms);
+	rq->query.params[0] = rq->text[0];
+	rq->query.params[1] = rq->text[1];
+	rq->query.params[2] = al->user;
+	rq->query.params[3] = al->duration;
+	ask(rq, sql, nparams, flags, done);
 }
 
-void
-action_hold(struct request *rq)
+static void
+hold(struct request *rq)
 {
 	/* holding twice is renewing: harmless to repeat after a lost connection */
 	hold_or_release(rq, SQL_HOLD, 4, DB_FAIL_FAST | DB_RETRY, on_hold);
 }
 
-void
-action_release(struct request *rq)
+static void
+release(struct request *rq)
 {
 	hold_or_release(rq, SQL_RELEASE, 3, DB_FAIL_FAST, on_release);
 }
@@ -287,23 +278,49 @@ id_array(struct json_object *array)
 	return (NULL);
 }
 
-void
-action_confirm(struct request *rq)
+static void
+confirm(struct request *rq)
 {
-	struct json_object *body = take_user(rq, 2), *ids = NULL;
+	struct json_object	*body = take_user(rq, 2), *ids = NULL;
+	struct allocation	*al = rq->state;
 
 	if (body == NULL)
 		return;
 	if (json_object_object_get_ex(body, "seatIds", &ids))
-		rq->text_long = id_array(ids);
+		al->seats = id_array(ids);
 	json_object_put(body);
-	if (rq->text_long == NULL) {
+	if (al->seats == NULL) {
 		request_error(rq, 400, "seatIds is to be an array of different seat ids, at least one");
 		return;
 	}
-	snprintf(rq->text[1], sizeof(rq->text[1]), "%lld", (long long)rq->user_id);
 	rq->query.params[0] = rq->text[0];
-	rq->query.params[1] = rq->text[1];
-	rq->query.params[2] = rq->text_long;
-	request_query(rq, SQL_CONFIRM, 3, DB_FAIL_FAST, QUERY_TIMEOUT_MS, on_confirm);
+	rq->query.params[1] = al->user;
+	rq->query.params[2] = al->seats;
+	ask(rq, SQL_CONFIRM, 3, DB_FAIL_FAST, on_confirm);
+}
+
+void
+action_allocate(struct request *rq)
+{
+	if ((rq->state = calloc(1, sizeof(struct allocation))) == NULL)
+		request_out_of_memory(rq);
+	else if (rq->route.action == ROUTE_HOLD)
+		hold(rq);
+	else if (rq->route.action == ROUTE_RELEASE)
+		release(rq);
+	else
+		confirm(rq);
+}
+
+/*
+ * Somebody else wrote to a block: whoever shows it polls at once.  Where nobody
+ * watches nothing is asked, so a block that does not exist is 204 as well.
+ */
+void
+action_changed(struct request *rq)
+{
+	struct chan_wrote wrote = { { rq->route.ids[0], rq->route.ids[1] } };
+
+	(void)chan_send(rq->service->master, CHAN_WROTE, &wrote, NULL);
+	request_answer(rq, 204, NULL, NULL, NULL, 0);
 }

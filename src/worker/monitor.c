@@ -63,7 +63,7 @@ on_ready(struct db_query *q, const struct db_answer *a)
 void
 action_readyz(struct request *rq)
 {
-	request_query(rq, SQL_READY, 0, DB_RETRY | DB_FAIL_FAST, READY_TIMEOUT_MS, on_ready);
+	request_query(rq, rq->service->reads, SQL_READY, 0, DB_RETRY | DB_FAIL_FAST, READY_TIMEOUT_MS, on_ready);
 }
 
 static void
@@ -72,7 +72,7 @@ answer_page(struct request *rq, const char *content_type, struct buf *b)
 	if (buf_ok(b))
 		request_answer(rq, 200, content_type, NO_STORE, b->data, b->len);
 	else
-		request_error(rq, 503, "out of memory");
+		request_out_of_memory(rq);
 	buf_fini(b);
 }
 
@@ -222,11 +222,11 @@ about_program(struct buf *b, const struct board *board, const struct opts *o)
 void
 action_metrics(struct request *rq)
 {
-	const struct board	*board = worker_board(rq->worker);
+	const struct board	*board = rq->service->board;
 	struct buf		 b = BUF_INIT;
 	int			 v;
 
-	about_program(&b, board, worker_opts(rq->worker));
+	about_program(&b, board, rq->service->opts);
 	refused(&b, board);
 	for (v = 0; v < BOARD__MAX; v++)
 		if (is_refusal((enum board_value)v))
@@ -455,7 +455,7 @@ totals(struct buf *b, const struct board *board, const struct opts *o, size_t gr
 void
 action_status(struct request *rq)
 {
-	const struct board	 *board = worker_board(rq->worker);
+	const struct board	 *board = rq->service->board;
 	const struct board_slot	**group = calloc(board->nslots, sizeof(*group));
 	struct buf		  b = BUF_INIT;
 	char			  value[8];
@@ -463,7 +463,7 @@ action_status(struct request *rq)
 	bool			  refresh = route_query(request_param(rq, "QUERY_STRING"), "refresh", value, sizeof(value)) == 0;
 
 	if (group == NULL) {
-		request_error(rq, 503, "out of memory");
+		request_out_of_memory(rq);
 		return;
 	}
 	for (i = 0; i < board->nslots; i++)
@@ -476,7 +476,7 @@ action_status(struct request *rq)
 	buf_puts(&b, "</h1><p class=\"sub\">version " PACKAGE_VERSION ", up for ");
 	duration(&b, now_unix_ms() - board->born_unix_ms);
 	buf_puts(&b, refresh ? " &middot; <a href=\"?\">stop loading anew</a></p>" : " &middot; <a href=\"?refresh\">load anew every 2 s</a></p>");
-	totals(&b, board, worker_opts(rq->worker), n);
+	totals(&b, board, rq->service->opts, n);
 	group_table(&b, group, n);
 	refusals(&b, board);
 	last_said(&b, board);

@@ -1,88 +1,102 @@
-#include <sys/socket.h>
-#include <sys/time.h>
+#include <sys/mman.h>
 
-#include <json-c/json.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+#include <utlist.h>
 
 #include "base/buf.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/mono.h"
+#include "shared/board.h"
 #include "wire/http.h"
+#include "worker/answer.h"
 #include "worker/request.h"
-
-#define IO_TIMEOUT_S	2
-
-static void
-set_timeouts(int fd)
-{
-	struct timeval tv = { IO_TIMEOUT_S, 0 };
-
-	(void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
-	(void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv));
-}
 
 /* After a complete answer or hand-over nothing of it is left but the struct. */
 static void
 end(struct request *rq)
 {
 	db_cancel(&rq->query);
-	worker_forget(rq->worker, rq);
-	free(rq->text_long);
+	exists_forget(&rq->asker);
+	FCGX_Free(&rq->fcgx, 0);
+	DL_DELETE(rq->service->requests, rq);
+	free(rq->state);
 	free(rq);
+}
+
+/* The bytes as a file that libfcgi can read: it never has to wait, and can't lose its place in our socket. */
+static int
+replay(struct service *s, const void *bytes, size_t len)
+{
+	if (s->replay_fd == -1 && (s->replay_fd = memfd_create("request", MFD_CLOEXEC)) == -1)
+		return (-1);
+	if (pwrite(s->replay_fd, bytes, len, 0) != (ssize_t)len || ftruncate(s->replay_fd, (off_t)len) == -1 ||
+	    lseek(s->replay_fd, 0, SEEK_SET) == -1)
+		return (-1);
+	return (0);
 }
 
 /*
  * Read the request with libfcgi.  keepConnection makes FCGX_Accept_r take the
- * descriptor it is given instead of accepting one; afterwards we never keep it.
- * FCGX_GetError catches the truncated environment that Accept_r reports as success.
+ * descriptor it is given instead of accepting one.  FCGX_GetError catches the
+ * truncated environment that Accept_r reports as success.
  */
 static int
-read_request(struct request *rq, int fd)
+read_request(struct request *rq)
 {
 	FCGX_Request	*fx = &rq->fcgx;
 	int		 n;
 
-	if (FCGX_InitRequest(fx, -1, 0) != 0) {
-		fd_close(&fd);
+	if (FCGX_InitRequest(fx, -1, 0) != 0)
+		return (-1);
+	fx->ipcFd = rq->service->replay_fd;
+	fx->keepConnection = 1;
+	if (FCGX_Accept_r(fx) < 0) {
+		rq->service->replay_fd = -1;	/* libfcgi has closed it */
 		return (-1);
 	}
-	fx->ipcFd = fd;
-	fx->keepConnection = 1;
-	if (FCGX_Accept_r(fx) < 0)
-		return (-1);		/* libfcgi has closed it */
-	fx->keepConnection = 0;
 	while (rq->body_len < FCGI_MAX_BODY_BYTES &&
 	    (n = FCGX_GetStr(rq->body + rq->body_len, (int)(FCGI_MAX_BODY_BYTES - rq->body_len), fx->in)) > 0)
 		rq->body_len += (size_t)n;
-	while (FCGX_GetChar(fx->in) != EOF)
-		;			/* to the end of STDIN, so that the loop finds an empty socket */
-	if (FCGX_GetError(fx->in) != 0) {
-		FCGX_Detach(fx);
-		FCGX_Free(fx, 1);
-		return (-1);
-	}
-	return (0);
+	fx->ipcFd = -1;			/* it stays ours */
+	return (FCGX_GetError(fx->in) == 0 ? 0 : -1);
 }
 
-struct request *
-request_new(struct worker *w, int fd)
+static const char *
+param(const void *rq, const char *name)
 {
-	struct request *rq;
+	return (request_param(rq, name));
+}
+
+void
+request_new(struct service *s, int fd, uint16_t id, const void *bytes, size_t len, request_action *dispatch)
+{
+	struct request	*rq;
+	struct buf	 failed = { .failed = true };
 
 	if ((rq = calloc(1, sizeof(*rq))) == NULL) {
-		fd_close(&fd);
-		return (NULL);
+		answers_send(s->answers, fd, id, &failed);
+		return;
 	}
-	rq->worker = w;
+	rq->service = s;
+	rq->fd = fd;
+	rq->id = id;
 	rq->accepted_ms = mono_ms();
-	set_timeouts(fd);
-	if (read_request(rq, fd) == -1) {
-		free(rq);
-		return (NULL);
+	DL_APPEND(s->requests, rq);
+	if (replay(s, bytes, len) == -1)
+		request_out_of_memory(rq);
+	else if (read_request(rq) == -1) {
+		board_add(s->slot, BOARD_requests_bad, 1);
+		request_error(rq, 400, "malformed request");
+	} else {
+		board_add(s->slot, BOARD_requests, 1);
+		peer_read(&rq->peer, s->opts, param, rq);
+		dispatch(rq);
 	}
-	return (rq);
 }
 
 const char *
@@ -92,57 +106,51 @@ request_param(const struct request *rq, const char *name)
 }
 
 void
-request_answer_raw(struct request *rq, const char *cgi, size_t len)
+request_answer_raw(struct request *rq, struct buf *cgi)
 {
-	FCGX_PutStr(cgi, (int)len, rq->fcgx.out);
-	FCGX_Finish_r(&rq->fcgx);
+	answers_send(rq->service->answers, fd_take(&rq->fd), rq->id, cgi);
 	end(rq);
 }
 
-static void
-answer_buf(struct request *rq, struct buf *b)
+void
+request_out_of_memory(struct request *rq)
 {
-	static const char fallback[] = "Status: 503 Service Unavailable\r\nContent-Type: application/json\r\n"
-	    "Retry-After: 2\r\n\r\n{\"status\":503,\"message\":\"out of memory\"}";
+	struct buf failed = { .failed = true };
 
-	if (buf_ok(b))
-		request_answer_raw(rq, b->data, b->len);
-	else
-		request_answer_raw(rq, fallback, sizeof(fallback) - 1);
-	buf_fini(b);
+	request_answer_raw(rq, &failed);
 }
 
 void
 request_answer(struct request *rq, int status, const char *content_type, const char *extra,
     const char *body, size_t len)
 {
-	struct buf b = BUF_INIT;
+	struct buf	b = BUF_INIT;
+	char		headers[HTTP_CORS_BYTES + 512];
 
-	http_answer(&b, status, content_type, extra, body, len, rq->route.head);
-	answer_buf(rq, &b);
+	snprintf(headers, sizeof(headers), "%s%s", extra != NULL ? extra : "", rq->cors);
+	http_answer(&b, status, content_type, headers, body, len, rq->route.head);
+	request_answer_raw(rq, &b);
 }
 
 void
-request_answer_json(struct request *rq, struct json_object *o)
+request_answer_json(struct request *rq, struct buf *json)
 {
-	const char	*text;
-	size_t		 len = 0;
-
-	text = json_object_to_json_string_length(o, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, &len);
-	if (text == NULL)
-		request_error(rq, 503, "out of memory");
+	if (buf_ok(json))
+		request_answer(rq, 200, "application/json", "Cache-Control: no-store\r\n", json->data, json->len);
 	else
-		request_answer(rq, 200, "application/json", "Cache-Control: no-store\r\n", text, len);
-	json_object_put(o);
+		request_out_of_memory(rq);
+	buf_fini(json);
 }
 
 void
 request_error_with(struct request *rq, int status, const char *message, const char *extra)
 {
-	struct buf b = BUF_INIT;
+	struct buf	b = BUF_INIT;
+	char		headers[HTTP_CORS_BYTES + 512];
 
-	http_error(&b, status, message, extra, rq->route.head);
-	answer_buf(rq, &b);
+	snprintf(headers, sizeof(headers), "%s%s", extra != NULL ? extra : "", rq->cors);
+	http_error(&b, status, message, headers, rq->route.head);
+	request_answer_raw(rq, &b);
 }
 
 void
@@ -151,19 +159,29 @@ request_error(struct request *rq, int status, const char *message)
 	request_error_with(rq, status, message, status == 503 ? "Retry-After: 2\r\n" : NULL);
 }
 
+void
+request_refuse(struct request *rq, enum refusal_reason reason)
+{
+	struct buf	b = BUF_INIT;
+	bool		stream = rq->route.action == ROUTE_STREAM || rq->route.action == ROUTE_MATCH_STREAM;
+
+	refusal_answer(&b, rq->service->slot, reason,
+	    stream && http_accepts_sse(request_param(rq, "HTTP_ACCEPT")), rq->route.head, rq->cors);
+	request_answer_raw(rq, &b);
+}
+
 int
 request_hand_over(struct request *rq, int (*give)(void *arg, int *fd), void *arg)
 {
-	if (give(arg, &rq->fcgx.ipcFd) == -1)
+	if (give(arg, &rq->fd) == -1)
 		return (-1);
-	FCGX_Detach(&rq->fcgx);		/* else FCGX_Free would shut the shared socket down */
-	FCGX_Free(&rq->fcgx, 1);
 	end(rq);
 	return (0);
 }
 
 void
-request_query(struct request *rq, const char *sql, int nparams, int flags, int64_t timeout_ms, db_done_cb *done)
+request_query(struct request *rq, struct db *db, const char *sql, int nparams, int flags, int64_t timeout_ms,
+    db_done_cb *done)
 {
 	rq->query.sql = sql;
 	rq->query.nparams = nparams;
@@ -171,7 +189,7 @@ request_query(struct request *rq, const char *sql, int nparams, int flags, int64
 	rq->query.timeout_ms = timeout_ms;
 	rq->query.done = done;
 	rq->query.arg = rq;
-	db_submit(worker_db(rq->worker), &rq->query);
+	db_submit(db, &rq->query);
 }
 
 static const struct {
@@ -193,6 +211,10 @@ request_database_error(struct request *rq, const struct db_answer *a)
 
 	if (strcmp(a->sqlstate, "P0002") == 0) {
 		request_error(rq, 404, a->error);
+		return;
+	}
+	if (strcmp(a->sqlstate, "P0001") == 0 || strncmp(a->sqlstate, "23", 2) == 0) {
+		request_error(rq, 409, a->error);	/* a trigger or constraint of the site: waiting does not help */
 		return;
 	}
 	if (a->sqlstate[0] == '\0') {

@@ -14,6 +14,12 @@ static const struct route_row {
 } route_table[] = {
 	{ "/api/matches/#/blocks/#/seats/status-stream",  "GET, HEAD", ROUTE_STREAM },
 	{ "/api/matches/#/blocks/#/seats",		  "GET, HEAD", ROUTE_SNAPSHOT },
+	{ "/api/matches/#/blocks/#/seats/changes",	  "GET, HEAD", ROUTE_CHANGES },
+	{ "/api/matches/#/blocks/#/seats/changed",	  "POST",      ROUTE_CHANGED },
+	{ "/api/matches/#/status-stream",		  "GET, HEAD", ROUTE_MATCH_STREAM },
+	{ "/api/matches/#/blocks",			  "GET, HEAD", ROUTE_COUNTS },
+	{ "/api/matches",				  "GET, HEAD", ROUTE_MATCHES },
+	{ "/api/site/stadium",				  "GET, HEAD", ROUTE_STADIUM },
 	{ "/api/site/areas",				  "GET, HEAD", ROUTE_AREAS },
 	{ "/api/site/areas/#/sections",			  "GET, HEAD", ROUTE_SECTIONS },
 	{ "/api/site/sections/#/blocks",		  "GET, HEAD", ROUTE_BLOCKS },
@@ -214,6 +220,7 @@ route_query(const char *query, const char *name, char *value_r, size_t size)
 
 	must(size > 0);
 	value_r[0] = '\0';
+	errno = ENOENT;
 	if (query == NULL)
 		return (-1);
 	for (;; query += len + 1) {
@@ -232,6 +239,7 @@ route_query(const char *query, const char *name, char *value_r, size_t size)
 			byte = decode_byte(query, len, &i);
 		if (byte <= 0 || used + 1 >= size) {
 			value_r[0] = '\0';
+			errno = EINVAL;
 			return (-1);
 		}
 		value_r[used++] = (char)byte;

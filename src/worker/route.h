@@ -13,9 +13,12 @@
 #include <stdint.h>
 
 enum route_action {
-	ROUTE_STREAM, ROUTE_SNAPSHOT,
-	ROUTE_AREAS, ROUTE_SECTIONS, ROUTE_BLOCKS, ROUTE_SEATS,
-	ROUTE_HOLD, ROUTE_RELEASE, ROUTE_CONFIRM,
+	ROUTE_STREAM, ROUTE_SNAPSHOT, ROUTE_CHANGES,		/* a block's */
+	ROUTE_MATCH_STREAM, ROUTE_COUNTS,			/* a match's */
+	ROUTE_MATCHES, ROUTE_STADIUM, ROUTE_AREAS, ROUTE_SECTIONS, ROUTE_BLOCKS, ROUTE_SEATS,
+	ROUTE_HOLD, ROUTE_RELEASE,				/* one seat, in the path */
+	ROUTE_HOLD_SEATS, ROUTE_RELEASE_SEATS, ROUTE_CONFIRM,	/* those in the body */
+	ROUTE_CHANGED,
 	ROUTE_HEALTHZ, ROUTE_READYZ, ROUTE_METRICS, ROUTE_STATUS
 };
 
@@ -52,7 +55,7 @@ int	route_id(const char *text, size_t len, int64_t *id_r);
 
 /*
  * The value of a query parameter, percent-decoded ('+' is a space).  The first one of that name
- * counts.  0; -1 when absent, badly escaped, decoding to NUL, or longer than size - 1.
+ * counts.  0; -1: ENOENT when absent, EINVAL when badly escaped, decoding to NUL, or longer than size - 1.
  */
 int	route_query(const char *query, const char *name, char *value_r, size_t size);
 

@@ -13,17 +13,35 @@
 
 int	LLVMFuzzerTestOneInput(const uint8_t *, size_t);
 
+struct fcgi_seen {
+	uint16_t	 request_id;
+	size_t		 bytes;		/* of the whole request */
+	const char	*why;
+};
+
 /* As if only len bytes had come: a copy of that size, so that reading on is seen. */
 static enum fcgi_verdict
 examine(const uint8_t *data, size_t len, struct fcgi_seen *seen)
 {
-	enum fcgi_verdict	 v;
+	struct fcgi_scan	 scan;
+	enum fcgi_verdict	 v = FCGI_MORE;
+	size_t			 used = 0, first = len > 0 ? data[len / 2] % len : 0;	/* in two pieces */
 	uint8_t			*copy;
 
 	if ((copy = malloc(len + 1)) == NULL)
 		abort();
 	memcpy(copy + 1, data, len);
-	v = fcgi_examine(copy + 1, len, seen);
+	memset(&scan, 0, sizeof(scan));
+	v = fcgi_scan(&scan, copy + 1, first, &used);
+	seen->bytes = used;
+	if (v == FCGI_MORE) {
+		v = fcgi_scan(&scan, copy + 1 + first, len - first, &used);
+		seen->bytes += used;
+	}
+	if (v != FCGI_WHOLE)
+		seen->bytes = 0;
+	seen->request_id = scan.request_id;
+	seen->why = scan.why != NULL ? scan.why : "";
 	free(copy);
 	return (v);
 }

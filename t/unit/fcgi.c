@@ -48,6 +48,8 @@ static const struct {
 	    BYTES("\1\1\0\1\0\10\0\377" "\0\1\1\1\2\3\4\5" "\1\4\0\1\0\0\0\377" STDIN_END) },
 	{ "an empty CONTENT_LENGTH is none (nginx sends it with GET)",
 	    BYTES(BEGIN PARAMS("\20") "\16\0" "CONTENT_LENGTH" PARAMS_END STDIN_END) },
+	{ "CONTENT_LENGTH -1 is none (Caddy)",
+	    BYTES(BEGIN PARAMS("\22") "\16\2" "CONTENT_LENGTH" "-1" PARAMS_END STDIN("\1") "x" STDIN_END) },
 	{ "CONTENT_LENGTH may be as large as a body may",
 	    BYTES(BEGIN PARAMS("\25") "\16\5" "CONTENT_LENGTH" "16384" PARAMS_END STDIN_END) },
 	{ "a name that only looks like CONTENT_LENGTH may have any value",
@@ -56,19 +58,54 @@ static const struct {
 	    BYTES(BEGIN PARAMS("\21") "\16\1" "CONTENT_LENGTH" "9" PARAMS_END STDIN("\1") "x" STDIN_END) },
 };
 
+struct fcgi_seen {
+	uint16_t	 request_id;
+	size_t		 bytes;		/* of the whole request */
+	const char	*why;
+};
+
+/* The bytes in pieces of so many: what they are. */
+static enum fcgi_verdict
+scan_in_pieces(const unsigned char *bytes, size_t len, size_t piece, struct fcgi_seen *seen)
+{
+	struct fcgi_scan	 scan;
+	enum fcgi_verdict	 v = FCGI_MORE;
+	size_t			 n, used, at = 0;
+
+	memset(&scan, 0, sizeof(scan));
+	while (at < len && v == FCGI_MORE) {
+		n = len - at < piece ? len - at : piece;
+		v = fcgi_scan(&scan, bytes + at, n, &used);
+		ck_assert_uint_le(used, n);
+		ck_assert(v != FCGI_MORE || used == n);
+		at += used;
+	}
+	seen->request_id = scan.request_id;
+	seen->bytes = v == FCGI_WHOLE ? at : 0;
+	seen->why = scan.why != NULL ? scan.why : "";
+	return (v);
+}
+
 /* What the first len bytes are, and the assertions that hold for any bytes. */
 static enum fcgi_verdict
 examine(const char *says, const void *bytes, size_t len, struct fcgi_seen *seen)
 {
-	enum fcgi_verdict	 v;
+	static const size_t	 pieces[] = { 1, 7, 256 };
+	enum fcgi_verdict	 v, w;
+	struct fcgi_seen	 again;
 	void			*exact;		/* so that sanitizers see a read too far */
+	size_t			 i;
 
 	exact = malloc(len > 0 ? len : 1);
 	ck_assert_ptr_nonnull(exact);
 	if (len > 0)
 		memcpy(exact, bytes, len);
-	memset(seen, 0xff, sizeof(*seen));
-	v = fcgi_examine(exact, len, seen);
+	v = scan_in_pieces(exact, len, SIZE_MAX, seen);
+	for (i = 0; len < 1000 && i < nitems(pieces); i++) {
+		w = scan_in_pieces(exact, len, pieces[i], &again);
+		ck_assert_msg(w == v && again.bytes == seen->bytes && again.request_id == seen->request_id,
+		    "%s: %s, but %s in pieces of %zu", says, fcgi_verdict_name(v), fcgi_verdict_name(w), pieces[i]);
+	}
 	free(exact);
 	ck_assert_msg((seen->why[0] == '\0') == (v == FCGI_MORE || v == FCGI_WHOLE),
 	    "%s: %s because \"%s\"", says, fcgi_verdict_name(v), seen->why);
@@ -145,7 +182,7 @@ static const struct {
 	{ "nor a value of 2 GB", BYTES(BEGIN PARAMS("\5") "\1\377\377\377\377" PARAMS_END), FCGI_BIG_PARAMS, 29 },
 	{ "a NUL in a name", BYTES(BEGIN PARAMS("\5") "\2\1" "\0ab"), FCGI_BAD_PARAM, 27 },
 	{ "a NUL in a value", BYTES(BEGIN PARAMS("\5") "\1\2" "ab\0"), FCGI_BAD_PARAM, 29 },
-	{ "CONTENT_LENGTH is a number", BYTES(BEGIN PARAMS("\22") "\16\2" "CONTENT_LENGTH" "-1" PARAMS_END), FCGI_BAD_PARAM, 50 },
+	{ "CONTENT_LENGTH is a number", BYTES(BEGIN PARAMS("\22") "\16\2" "CONTENT_LENGTH" "-2" PARAMS_END), FCGI_BAD_PARAM, 50 },
 	{ "CONTENT_LENGTH is a number to its end", BYTES(BEGIN PARAMS("\22") "\16\2" "CONTENT_LENGTH" "1 " PARAMS_END), FCGI_BAD_PARAM, 50 },
 	{ "CONTENT_LENGTH over the limit needs no body to come",
 	    BYTES(BEGIN PARAMS("\25") "\16\5" "CONTENT_LENGTH" "16385" PARAMS_END), FCGI_BIG_BODY, 53 },
@@ -286,6 +323,7 @@ plain_pairs_fine(const unsigned char *p, size_t len)
 			return (false);
 		length = (pair[0] == 14 && memcmp(p + at, "CONTENT_LENGTH", 14) == 0);
 		at += pair[0];
+		length = length && (pair[1] != 2 || memcmp(p + at, "-1", 2) != 0);
 		for (i = 0, value = 0; length && i < pair[1]; i++) {
 			malformed = malformed || p[at + i] < '0' || p[at + i] > '9';
 			value = value > 99999 ? value : value * 10 + (p[at + i] - '0');

@@ -1,0 +1,31 @@
+/*
+ * answer - the bytes of a worker's answer, on their way to the web server.
+ *
+ * Sent at once as far as the socket takes them.  What is left waits here as a chunk
+ * and an offset, with a watcher and a deadline: a browser that reads slowly, or a
+ * web server that has stopped, costs a little memory and nobody's time.
+ * Runs in: worker.  Never blocks.  Owns every descriptor given to it.
+ */
+#ifndef ANSWER_H
+#define ANSWER_H
+
+#include <ev.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct answers;
+struct buf;
+
+struct answers	*answers_new(struct ev_loop *ev);	/* NULL: ENOMEM */
+void		 answers_free(struct answers **ap);	/* closes what is left */
+size_t		 answers_count(const struct answers *a);	/* not through yet */
+
+/*
+ * Answer request_id on fd with what is in cgi (header and body, as CGI has them), and
+ * close.  Empties cgi.  Without memory, here or before in cgi: 503, or silence.
+ */
+void		 answers_send(struct answers *a, int fd, uint16_t request_id, struct buf *cgi);
+/* Only the end of the request, with this protocol status (fcgi.h). */
+void		 answers_end(struct answers *a, int fd, uint16_t request_id, uint8_t protocol_status);
+
+#endif

@@ -1,0 +1,192 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include <uthash.h>
+#include <utlist.h>
+
+#include "base/buf.h"
+#include "base/log.h"
+#include "base/must.h"
+#include "shared/db.h"
+#include "worker/exists.h"
+
+#define SQL_BLOCK	"SELECT seatcast.block_exists($1::bigint, $2::bigint)"
+#define SQL_BLOCKS	"SELECT seatcast.blocks_exist($1::bigint, $2::bigint[])"
+
+struct question {
+	int64_t		match_id;
+	struct view	view;
+};
+
+struct lookup {
+	UT_hash_handle		 hh;
+	struct question		 question;
+	struct exists		*exists;
+	struct db_query		 query;
+	char			 match[24];
+	struct buf		 blocks;
+	struct exists_asker	*askers;
+	bool			 answering;	/* no longer to be found; freed with its last asker */
+};
+
+struct exists {
+	struct ev_loop	*ev;
+	struct db	*db;
+	struct lookup	*lookups;
+};
+
+static void
+lookup_end(struct lookup *l)
+{
+	if (!l->answering)
+		HASH_DEL(l->exists->lookups, l);
+	db_cancel(&l->query);
+	buf_fini(&l->blocks);
+	free(l);
+}
+
+/* The asker waits no more; its lookup ends with the last one. */
+static void
+leave(struct exists_asker *asker)
+{
+	struct lookup *l = asker->lookup;
+
+	ev_timer_stop(l->exists->ev, &asker->patience);
+	DL_DELETE(l->askers, asker);
+	asker->lookup = NULL;
+	if (l->askers == NULL && !l->answering)
+		lookup_end(l);
+}
+
+static void
+on_impatient(struct ev_loop *ev, ev_timer *t, int revents)
+{
+	struct exists_asker *asker = t->data;
+
+	(void)ev;
+	(void)revents;
+	leave(asker);
+	asker->done(asker->arg, EXISTS_UNKNOWN);
+}
+
+static void
+on_answer(struct db_query *q, const struct db_answer *a)
+{
+	struct lookup		*l = q->arg;
+	struct exists_asker	*asker;
+	enum exists_answer	 answer = EXISTS_UNKNOWN;
+
+	if (a->result == NULL && a->sqlstate[0] == '\0') {
+		db_submit(l->exists->db, q);	/* no database yet: how long to wait is for each asker to say */
+		return;
+	}
+	if (a->result == NULL)
+		log_warnx("request: %s (SQLSTATE %s); `seatcast --check` says more", a->error, a->sqlstate);
+	else
+		answer = PQntuples(a->result) == 1 && strcmp(PQgetvalue(a->result, 0, 0), "t") == 0 ? EXISTS_YES : EXISTS_NO;
+	HASH_DEL(l->exists->lookups, l);
+	l->answering = true;
+	while ((asker = l->askers) != NULL) {
+		leave(asker);
+		asker->done(asker->arg, answer);
+	}
+	lookup_end(l);
+}
+
+static void
+put_blocks(struct buf *b, const struct view *view)
+{
+	unsigned i;
+
+	if (view->kind == VIEW_BLOCK) {
+		buf_printf(b, "%lld", (long long)view->blocks[0]);
+		return;
+	}
+	buf_puts(b, "{");
+	for (i = 0; i < view->nblocks; i++)
+		buf_printf(b, "%s%lld", i == 0 ? "" : ",", (long long)view->blocks[i]);
+	buf_puts(b, "}");
+}
+
+/* NULL: ENOMEM. */
+static struct lookup *
+lookup_new(struct exists *e, const struct question *question, int64_t timeout_ms)
+{
+	struct lookup *l;
+
+	if ((l = calloc(1, sizeof(*l))) == NULL)
+		return (NULL);
+	l->exists = e;
+	l->question = *question;
+	snprintf(l->match, sizeof(l->match), "%lld", (long long)question->match_id);
+	put_blocks(&l->blocks, &question->view);
+	HASH_ADD(hh, e->lookups, question, sizeof(l->question), l);
+	if (l->hh.tbl == NULL || !buf_ok(&l->blocks)) {	/* HASH_NONFATAL_OOM */
+		if (l->hh.tbl != NULL)
+			HASH_DEL(e->lookups, l);
+		buf_fini(&l->blocks);
+		free(l);
+		return (NULL);
+	}
+	l->query.sql = question->view.kind == VIEW_BLOCK ? SQL_BLOCK : SQL_BLOCKS;
+	l->query.params[0] = l->match;
+	l->query.params[1] = l->blocks.data;
+	l->query.nparams = 2;
+	l->query.flags = DB_RETRY;
+	l->query.timeout_ms = timeout_ms;
+	l->query.done = on_answer;
+	l->query.arg = l;
+	db_submit(e->db, &l->query);
+	return (l);
+}
+
+int
+exists_ask(struct exists *e, int64_t match_id, const struct view *view, int64_t timeout_ms, struct exists_asker *asker)
+{
+	struct question	 question;
+	struct lookup	*l;
+
+	must(asker->lookup == NULL);
+	memset(&question, 0, sizeof(question));
+	question.match_id = match_id;
+	question.view = *view;
+	HASH_FIND(hh, e->lookups, &question, sizeof(question), l);
+	if (l == NULL && (l = lookup_new(e, &question, timeout_ms)) == NULL)
+		return (-1);
+	asker->lookup = l;
+	DL_APPEND(l->askers, asker);
+	ev_timer_init(&asker->patience, on_impatient, (double)timeout_ms / 1000, 0.);
+	asker->patience.data = asker;
+	ev_now_update(e->ev);
+	ev_timer_start(e->ev, &asker->patience);
+	return (0);
+}
+
+void
+exists_forget(struct exists_asker *asker)
+{
+	if (asker->lookup != NULL)
+		leave(asker);
+}
+
+struct exists *
+exists_new(struct ev_loop *ev, struct db *db)
+{
+	struct exists *e;
+
+	if ((e = calloc(1, sizeof(*e))) == NULL)
+		return (NULL);
+	e->ev = ev;
+	e->db = db;
+	return (e);
+}
+
+void
+exists_free(struct exists **ep)
+{
+	if (*ep == NULL)
+		return;
+	must((*ep)->lookups == NULL);
+	free(*ep);
+	*ep = NULL;
+}
