@@ -11,6 +11,14 @@ sub is_error {
 		&& $a->{headers}{'content-type'} eq 'application/json', "$status: $says") or diag("got ", $a->{status} // 'nothing', " ", $a->{body} // '');
 	return;
 }
+sub is_conflict {	# each of [seat, reason] and no other
+	my ($a, $says, @seats) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	my $list = join ',', map { "\\{\"seatId\":$_->[0],\"reason\":\"$_->[1]\"\\}" } @seats;
+	ok(($a->{status} // 0) == 409 && $a->{body} =~ /\A\{"status":409,"message":"[^"]+","data":\{"seats":\[$list\]\}\}\z/
+		&& $a->{headers}{'content-type'} eq 'application/json', "409: $says") or diag("got ", $a->{status} // 'nothing', " ", $a->{body} // '');
+	return;
+}
 sub row { my ($seat) = @_; my ($r) = $s->sql("SELECT concat_ws(' ', status, user_id) FROM allocations WHERE match_id = 1 AND seat_id = $seat"); return $r && $r->[0] }
 sub seconds_left { my ($at) = @_; my ($r) = $s->sql("SELECT extract(epoch FROM '$at'::timestamptz - clock_timestamp())"); return $r->[0] }
 sub let_expire { my ($seat) = @_; $s->sql("UPDATE allocations SET hold_expires_at = (now() - interval '1s') AT TIME ZONE 'UTC' WHERE seat_id = $seat") }
@@ -25,41 +33,45 @@ is($a->{headers}{'content-type'}, 'application/json', '… is JSON');
 my $until = $a->{json}{data}{holdExpiresAt};
 cmp_ok(abs(seconds_left($until) - 120), '<', 5, 'it lasts --hold-duration');
 $c->expect_seat(101 => 'HOLD');
-is_error(post('101/hold', { userId => 8 }), 409, 'another user');
+is_conflict(post('101/hold', { userId => 8 }), 'another user', [101, 'held']);
 is(row(101), 'HOLD 7', '… changes nothing');
 my $again = post('101/hold', { userId => 7 });
 is($again->{status}, 200, 'the same user renews');
 cmp_ok($again->{json}{data}{holdExpiresAt}, 'gt', $until, '… until later');
-is_error(post('101/release', { userId => 8 }), 409, 'release by another');
+is_conflict(post('101/release', { userId => 8 }), 'release by another', [101, 'not-yours']);
 $a = post('101/release', { userId => 7 });
 is($a->{status}, 204, 'release');
 is($a->{body}, '', '… without a body');
 $c->expect_seat(101 => 'AVAILABLE');
-is_error(post('101/release', { userId => 7 }), 409, 'release again');
-is_error(post('102/release', { userId => 7 }), 409, 'release of what nobody ever held');
+is_conflict(post('101/release', { userId => 7 }), 'release again', [101, 'not-yours']);
+is_conflict(post('102/release', { userId => 7 }), 'release of what nobody ever held', [102, 'not-yours']);
 
 is(post('103/hold', { userId => 7 })->{status}, 200, 'hold 103');
 let_expire(103);
-is_error(post('103/release', { userId => 7 }), 409, 'release of an expired hold');
-is_error(post('confirm', { userId => 7, seatIds => [103] }), 409, 'confirmation of an expired hold');
+is_conflict(post('103/release', { userId => 7 }), 'release of an expired hold', [103, 'not-yours']);
+is_conflict(post('confirm', { userId => 7, seatIds => [103] }), 'confirmation of an expired hold', [103, 'not-yours']);
 is(post('103/hold', { userId => 8 })->{status}, 200, 'an expired hold can be taken by another');
 is(row(103), 'HOLD 8', '… and is theirs');
 
 # ---- confirm: all or nothing ----
 
 post("$_/hold", { userId => 9 }) for 104, 105, 106;
-is_error(post('confirm', { userId => 9, seatIds => [104, 105, 103] }), 409, 'one of three is not ours');
-is_error(post('confirm', { userId => 9, seatIds => [104, 107] }), 409, 'one was never held');
+is_conflict(post('confirm', { userId => 9, seatIds => [104, 105, 103] }), 'one of three is not ours', [103, 'not-yours']);
+is_conflict(post('confirm', { userId => 9, seatIds => [104, 107] }), 'one was never held', [107, 'not-yours']);
 let_expire(106);
-is_error(post('confirm', { userId => 9, seatIds => [106, 105, 104] }), 409, 'one has expired');
+is_conflict(post('confirm', { userId => 9, seatIds => [106, 105, 104] }), 'one has expired', [106, 'not-yours']);
 is_error(post('confirm', { userId => 9, seatIds => [104, 999] }), 404, 'one does not exist');
 is(join(', ', map { row($_) } 103 .. 106), 'HOLD 8, HOLD 9, HOLD 9, HOLD 9', '… nothing changed');
 $a = post('confirm', { userId => 9, seatIds => [105, 104] });
 is($a->{status}, 200, 'both ours');
-is_deeply([sort map { "$_->{seatId} $_->{status}" } @{$a->{json}{data}{confirmedSeats}}], ['104 OCCUPIED', '105 OCCUPIED'], '… confirmed');
-is_error(post('104/hold', { userId => 10 }), 409, 'a sold seat is not to be had');
-is_error(post('104/hold', { userId => 9 }), 409, '… not by its owner either');
-is_error(post('104/release', { userId => 9 }), 409, '… nor given back');
+is($a->{body}, '{"status":200,"data":{"confirmedSeats":[{"seatId":105,"status":"OCCUPIED"},{"seatId":104,"status":"OCCUPIED"}]}}', '… confirmed, in the order asked for');
+is_conflict(post('104/hold', { userId => 10 }), 'a sold seat is not to be had', [104, 'sold']);
+my $own = post('104/hold', { userId => 9 });
+is_conflict($own, '… not by its owner either', [104, 'sold']);
+unlike($own->{body}, qr/another user|somebody else/, '… who is not told that somebody else has it');
+is_conflict(post('104/release', { userId => 9 }), '… nor given back', [104, 'not-yours']);
+is(post('confirm', { userId => 9, seatIds => [105, 104] })->{status}, 200, 'confirmed again by the same user: 200 again');
+is(post('confirm', { userId => 10, seatIds => [104] })->{status}, 409, '… by another: 409');
 $c->expect_seat(103 => 'HOLD', 104 => 'OCCUPIED', 105 => 'OCCUPIED', 106 => 'AVAILABLE');
 
 # ---- strict JSON ----

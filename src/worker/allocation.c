@@ -1,315 +1,393 @@
 /*
- * allocation - hold, release and confirm seats.
+ * allocation - hold, release and confirm seats: one of the path, or those of the body.
  *
- * The database decides each in one statement, so it does not matter how many
- * workers, hosts or other applications write.  Where it answers that
- * transactions got in each other's way (40001, 40P01: possible under
- * REPEATABLE READ and SERIALIZABLE) the statement is sent again.
+ * The database decides each in one statement, all seats or none, so it does not matter
+ * how many workers, hosts or other applications write.  Where it answers that
+ * transactions got in each other's way (40001, 40P01: possible under REPEATABLE READ
+ * and SERIALIZABLE) the statement is sent again.  What was done is told to the loops
+ * before the buyer hears of it, so that they poll at once.
  */
-#include <errno.h>
-#include <json-c/json.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/buf.h"
+#include "base/must.h"
 #include "base/opts.h"
 #include "shared/chan.h"
 #include "wire/event.h"
+#include "worker/body.h"
 #include "worker/request.h"
 
 #define QUERY_TIMEOUT_MS	5000
 #define MAX_TRIES		20
-#define MAX_DEPTH		4
-#define SQL_HOLD	"SELECT outcome, floor(extract(epoch FROM hold_expires_at) * 1000)::bigint " \
-			"FROM seatcast.hold($1::bigint, $2::bigint, $3::bigint, $4::interval)"
-#define SQL_RELEASE	"SELECT seatcast.release($1::bigint, $2::bigint, $3::bigint)"
-#define SQL_CONFIRM	"SELECT seatcast.confirm($1::bigint, $2::bigint, $3::bigint[])"
+#define ID_BYTES		21	/* the longest id, and a comma or NUL */
+
+/* All three answer with one row for each seat, by seat id. */
+#define COLUMNS	"SELECT seat_id, block_id, outcome, floor(extract(epoch FROM hold_expires_at) * 1000)::bigint FROM seatcast."
+#define ARGS	"($1::bigint, $2::bigint, $3::bigint[]"
+enum { COL_SEAT, COL_BLOCK, COL_OUTCOME, COL_EXPIRES };
 
 struct allocation {
 	unsigned	 tries;
-	char		 user[24], duration[32];
+	char		 user[ID_BYTES], duration[32], lifetime[32], max_holds[24];
 	char		*seats;		/* "{101,102}" */
+	size_t		 n;
+	int64_t		 ids[];		/* in the order asked for */
 };
 
-/* --- the body --------------------------------------------------------------- */
+static db_done_cb	on_hold_one, on_hold, on_release, on_confirm;
 
-/*
- * Members of the outermost object as written.  What json-c lets pass and we
- * refuse: two members with one name (it keeps the last), and names in single
- * quotes (-1).
- */
-static int
-count_members(const char *json)
+static const struct act {
+	enum route_action	 route;
+	bool			 one;		/* the seat is in the path, and not in the body */
+	const char		*sql;
+	int			 nparams;
+	int			 flags;
+	db_done_cb		*done;
+} acts[] = {
+	/* holding twice is renewing, confirming twice has been done: harmless to repeat after a lost connection */
+	{ ROUTE_HOLD,		true,  COLUMNS "hold_seats" ARGS ", $4::interval, $5::integer, $6::interval)", 6,
+	    DB_FAIL_FAST | DB_RETRY, on_hold_one },
+	{ ROUTE_HOLD_SEATS,	false, COLUMNS "hold_seats" ARGS ", $4::interval, $5::integer, $6::interval)", 6,
+	    DB_FAIL_FAST | DB_RETRY, on_hold },
+	{ ROUTE_RELEASE,	true,  COLUMNS "release_seats" ARGS ")", 3, DB_FAIL_FAST, on_release },
+	{ ROUTE_RELEASE_SEATS,	false, COLUMNS "release_seats" ARGS ")", 3, DB_FAIL_FAST, on_release },
+	{ ROUTE_CONFIRM,	false, COLUMNS "confirm_seats" ARGS ")", 3, DB_FAIL_FAST | DB_RETRY, on_confirm },
+};
+
+/* Why a seat can't be had: SPEC 1.  The text is the answer's message when it is the first reason. */
+static const struct reason {
+	const char	*name, *one, *several;
+} reasons[] = {
+	{ "held",	"another user has this seat", "another user has one of these seats" },
+	{ "sold",	"this seat is sold", "one of these seats is sold" },
+	{ "limit",	"this user has as many seats as one may hold, or has held this one for as long as one may",
+	    "this user would have more seats than one may hold, or has held one for as long as one may" },
+	{ "not-yours",	"this user does not hold this seat", "this user does not hold all of these seats" },
+};
+
+static const struct act *
+act_of(const struct request *rq)
 {
-	int	depth = 0, colons = 0;
-	bool	quoted = false;
+	const struct act *act = acts;
 
-	for (; *json != '\0'; json++) {
-		if (quoted) {
-			if (*json == '\\')
-				json++;
-			else if (*json == '"')
-				quoted = false;
-			continue;
-		}
-		if (*json == '\'')
-			return (-1);
-		quoted = *json == '"';
-		depth += (*json == '{' || *json == '[') - (*json == '}' || *json == ']');
-		colons += *json == ':' && depth == 1;
-	}
-	return (colons);
+	while (act->route != rq->route.action)
+		act++;
+	return (act);
 }
 
-/* NULL: not one JSON object in strict syntax, without duplicate names. */
-static struct json_object *
-parse_body(const struct request *rq)
+/* --- what the database said ------------------------------------------------------- */
+
+static const char *
+value(const struct db_answer *a, int row, int col)
 {
-	struct json_tokener	*tok;
-	struct json_object	*o = NULL;
-	const char		*length = request_param(rq, "CONTENT_LENGTH");
-	bool			 good;
-
-	if (length != NULL && length[0] != '\0' && strcmp(length, "-1") != 0 && strtoul(length, NULL, 10) != rq->body_len)
-		return (NULL);		/* cut short */
-	if (rq->body_len == 0 || memchr(rq->body, '\0', rq->body_len) != NULL ||
-	    (tok = json_tokener_new_ex(MAX_DEPTH)) == NULL)
-		return (NULL);
-	json_tokener_set_flags(tok, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
-	/* with the NUL: it ends a number, and tells "not yet" from "complete" */
-	o = json_tokener_parse_ex(tok, rq->body, (int)rq->body_len + 1);
-	good = json_tokener_get_error(tok) == json_tokener_success &&
-	    json_tokener_get_parse_end(tok) >= rq->body_len &&
-	    json_object_is_type(o, json_type_object) &&
-	    json_object_object_length(o) == count_members(rq->body);
-	json_tokener_free(tok);
-	if (good)
-		return (o);
-	json_object_put(o);
-	return (NULL);
+	return (PQgetvalue(a->result, row, col));
 }
-
-/* An id: an integer as written, 1 … INT64_MAX, exactly. */
-static int
-json_id(struct json_object *o, int64_t *id_r)
-{
-	if (!json_object_is_type(o, json_type_int) || json_object_get_uint64(o) > INT64_MAX)
-		return (-1);
-	*id_r = json_object_get_int64(o);
-	return (*id_r >= 1 ? 0 : -1);
-}
-
-/* {"userId":7} into rq.  The body, for whoever wants more of it; NULL: refused, rq has been answered. */
-static struct json_object *
-take_user(struct request *rq, int members)
-{
-	struct json_object	*body = parse_body(rq), *user;
-	struct allocation	*al = rq->state;
-	int64_t			 id;
-
-	if (body == NULL)
-		request_error(rq, 400, "the body is to be one JSON object, without duplicate names");
-	else if (!json_object_object_get_ex(body, "userId", &user) || json_id(user, &id) == -1) {
-		request_error(rq, 400, "userId is to be an integer, 1 to 9223372036854775807");
-		json_object_put(body);
-		body = NULL;
-	} else if (json_object_object_length(body) != members) {
-		request_error(rq, 400, members == 1 ? "the body is to have userId and nothing else" :
-		    "the body is to have userId, seatIds and nothing else");
-		json_object_put(body);
-		body = NULL;
-	} else
-		snprintf(al->user, sizeof(al->user), "%lld", (long long)id);
-	return (body);
-}
-
-/* --- queries ---------------------------------------------------------------- */
 
 static bool
 try_again(struct request *rq, const struct db_answer *a)
 {
-	if ((strcmp(a->sqlstate, "40001") != 0 && strcmp(a->sqlstate, "40P01") != 0) || ++((struct allocation *)rq->state)->tries >= MAX_TRIES)
+	struct allocation *al = rq->state;
+
+	if ((strcmp(a->sqlstate, "40001") != 0 && strcmp(a->sqlstate, "40P01") != 0) || ++al->tries >= MAX_TRIES)
 		return (false);
 	db_submit(rq->service->reads, &rq->query);
 	return (true);
 }
 
-/* The port function's word.  NULL: rq is answered, or its query is under way again. */
-static const char *
-outcome(struct request *rq, const struct db_answer *a)
+/* NULL: ok, unknown, or no word of ours. */
+static const struct reason *
+reason_of(const char *outcome)
 {
-	const char *word;
+	size_t i;
+
+	for (i = 0; i < nitems(reasons); i++)
+		if (strcmp(outcome, reasons[i].name) == 0)
+			return (&reasons[i]);
+	return (NULL);
+}
+
+/* 409, with each seat that was in the way. */
+static void
+answer_conflict(struct request *rq, const struct db_answer *a)
+{
+	const struct reason	*first = NULL, *reason;
+	struct buf		 b = BUF_INIT, list = BUF_INIT;
+	int			 row;
+
+	for (row = 0; row < PQntuples(a->result); row++) {
+		if ((reason = reason_of(value(a, row, COL_OUTCOME))) == NULL)
+			continue;
+		buf_printf(&list, "%s{\"seatId\":%s,\"reason\":\"%s\"}", first != NULL ? "," : "",
+		    value(a, row, COL_SEAT), reason->name);
+		if (first == NULL)
+			first = reason;
+	}
+	must(first != NULL);
+	buf_printf(&b, "{\"status\":409,\"message\":\"%s\",\"data\":{\"seats\":[%s]}}",
+	    PQntuples(a->result) == 1 ? first->one : first->several, buf_ok(&list) ? list.data : "");
+	if (buf_ok(&list) && buf_ok(&b))
+		request_answer(rq, 409, "application/json", NULL, b.data, b.len);
+	else
+		request_out_of_memory(rq);
+	buf_fini(&list);
+	buf_fini(&b);
+}
+
+/* Tell the loops of every block that was written to, before the buyer hears of it (SPEC 2, promise 6). */
+static void
+tell_loops(const struct request *rq, const struct db_answer *a)
+{
+	struct chan_wrote	wrote = { { rq->route.ids[0], 0 } };
+	int			row, before;
+
+	for (row = 0; row < PQntuples(a->result); row++) {
+		for (before = 0; before < row; before++)
+			if (strcmp(value(a, before, COL_BLOCK), value(a, row, COL_BLOCK)) == 0)
+				break;
+		wrote.key.block_id = strtoll(value(a, row, COL_BLOCK), NULL, 10);
+		if (before == row && wrote.key.block_id > 0)
+			(void)chan_send(rq->service->master, CHAN_WROTE, &wrote, NULL);
+	}
+}
+
+/* All seats are ok, and the loops are told.  false: rq is answered, or its query is under way again. */
+static bool
+done(struct request *rq, const struct db_answer *a)
+{
+	int row, ok = 0, refused = 0;
 
 	if (a->result == NULL) {
 		if (!try_again(rq, a))
 			request_database_error(rq, a);
-		return (NULL);
+		return (false);
 	}
-	word = PQntuples(a->result) == 1 ? PQgetvalue(a->result, 0, 0) : "";
-	if (strcmp(word, "ok") == 0)
-		return (word);
-	if (strcmp(word, "conflict") == 0)
-		request_error(rq, 409, rq->route.action == ROUTE_HOLD ? "another user has this seat" :
-		    rq->route.action == ROUTE_RELEASE ? "this user does not hold this seat" :
-		    "not all of these seats are held by this user");
-	else
+	for (row = 0; row < PQntuples(a->result); row++) {
+		ok += strcmp(value(a, row, COL_OUTCOME), "ok") == 0;
+		refused += reason_of(value(a, row, COL_OUTCOME)) != NULL;
+	}
+	if (row == 0 || ok + refused < row)
 		request_error(rq, 404, "no such match or seat");
-	return (NULL);
+	else if (refused > 0)
+		answer_conflict(rq, a);
+	else {
+		tell_loops(rq, a);
+		return (true);
+	}
+	return (false);
+}
+
+/* The row of a seat; they are ordered by its id.  -1: there is none. */
+static int
+row_of(const struct db_answer *a, int64_t seat_id)
+{
+	int low = 0, high = PQntuples(a->result) - 1, middle;
+
+	while (low <= high) {
+		int64_t id = strtoll(value(a, middle = low + (high - low) / 2, COL_SEAT), NULL, 10);
+
+		if (id == seat_id)
+			return (middle);
+		if (id < seat_id)
+			low = middle + 1;
+		else
+			high = middle - 1;
+	}
+	return (-1);
+}
+
+/* "seatId":101,"status":"HOLD","holdExpiresAt":"…Z": what a held seat is. */
+static void
+put_held(struct buf *b, const struct db_answer *a, int64_t seat_id)
+{
+	char	expires[EVENT_TIME_BYTES];
+	int	row = row_of(a, seat_id);
+
+	event_time_format(expires, row == -1 ? 0 : strtoll(value(a, row, COL_EXPIRES), NULL, 10));
+	buf_printf(b, "\"seatId\":%lld,\"status\":\"HOLD\",\"holdExpiresAt\":\"%s\"", (long long)seat_id, expires);
+}
+
+static void
+on_hold_one(struct db_query *q, const struct db_answer *a)
+{
+	struct request		*rq = q->arg;
+	struct allocation	*al = rq->state;
+	struct buf		 b = BUF_INIT;
+
+	if (!done(rq, a))
+		return;
+	buf_puts(&b, "{\"status\":200,\"data\":{");
+	put_held(&b, a, al->ids[0]);
+	buf_puts(&b, "}}");
+	request_answer_json(rq, &b);
 }
 
 static void
 on_hold(struct db_query *q, const struct db_answer *a)
 {
-	struct request	*rq = q->arg;
-	struct buf	 b = BUF_INIT;
-	char		 expires[EVENT_TIME_BYTES];
+	struct request		*rq = q->arg;
+	struct allocation	*al = rq->state;
+	struct buf		 b = BUF_INIT;
+	size_t			 i;
 
-	if (outcome(rq, a) == NULL)
+	if (!done(rq, a))
 		return;
-	event_time_format(expires, strtoll(PQgetvalue(a->result, 0, 1), NULL, 10));
-	buf_printf(&b, "{\"status\":200,\"data\":{\"seatId\":%lld,\"status\":\"HOLD\",\"holdExpiresAt\":\"%s\"}}",
-	    (long long)rq->route.ids[1], expires);
+	buf_puts(&b, "{\"status\":200,\"data\":{\"heldSeats\":[");
+	for (i = 0; i < al->n; i++) {
+		buf_puts(&b, i == 0 ? "{" : ",{");
+		put_held(&b, a, al->ids[i]);
+		buf_puts(&b, "}");
+	}
+	buf_puts(&b, "]}}");
 	request_answer_json(rq, &b);
 }
 
 static void
 on_release(struct db_query *q, const struct db_answer *a)
 {
-	if (outcome(q->arg, a) != NULL)
+	if (done(q->arg, a))
 		request_answer(q->arg, 204, NULL, NULL, NULL, 0);
 }
 
-/* The ids in the order asked for. */
 static void
 on_confirm(struct db_query *q, const struct db_answer *a)
 {
 	struct request		*rq = q->arg;
 	struct allocation	*al = rq->state;
 	struct buf		 b = BUF_INIT;
-	const char		*at;
-	size_t			 n;
+	size_t			 i;
 
-	if (outcome(rq, a) == NULL)
+	if (!done(rq, a))
 		return;
 	buf_puts(&b, "{\"status\":200,\"data\":{\"confirmedSeats\":[");
-	for (at = al->seats + 1; (n = strspn(at, "0123456789")) > 0; at += n + 1)
-		buf_printf(&b, "%s{\"seatId\":%.*s,\"status\":\"OCCUPIED\"}", at == al->seats + 1 ? "" : ",", (int)n, at);
+	for (i = 0; i < al->n; i++)
+		buf_printf(&b, "%s{\"seatId\":%lld,\"status\":\"OCCUPIED\"}", i == 0 ? "" : ",", (long long)al->ids[i]);
 	buf_puts(&b, "]}}");
 	request_answer_json(rq, &b);
 }
 
-static void
-ask(struct request *rq, const char *sql, int nparams, int flags, db_done_cb *done)
+/* --- what is asked for ------------------------------------------------------------- */
+
+/* Is this Content-Type JSON: application/json or any +json, in any case, with any parameters?  None given is fine. */
+static bool
+is_json(const char *type)
 {
-	request_query(rq, rq->service->reads, sql, nparams, flags, QUERY_TIMEOUT_MS, done);
+	size_t n;
+
+	if (type == NULL)
+		return (true);
+	type += strspn(type, " \t");
+	n = strcspn(type, "; \t");
+	return (n == 0 || (n == 16 && strncasecmp(type, "application/json", n) == 0) ||
+	    (n > 5 && strncasecmp(type + n - 5, "+json", 5) == 0));
 }
 
-static void
-hold_or_release(struct request *rq, const char *sql, int nparams, int flags, db_done_cb *done)
+/* Is the body all that CONTENT_LENGTH promised?  Not set, empty or -1: it is what STDIN brought. */
+static bool
+is_complete(const struct request *rq)
+{
+	const char *length = request_param(rq, "CONTENT_LENGTH");
+
+	return (length == NULL || length[0] == '\0' || strcmp(length, "-1") == 0 ||
+	    strtoul(length, NULL, 10) == rq->body_len);
+}
+
+/* Who it is for.  false: refused, rq is answered. */
+static bool
+take_user(struct request *rq, struct body *body)
+{
+	if (rq->service->opts->user_param == NULL) {
+		if (!body->has_user)
+			request_error(rq, 400, "userId is to be an integer, 1 to 9223372036854775807");
+		return (body->has_user);
+	}
+	if (body->has_user && body->user_id != rq->peer.user_id) {
+		request_error(rq, 403, "userId is not who is logged in");
+		return (false);
+	}
+	body->user_id = rq->peer.user_id;
+	return (true);
+}
+
+/* The body, judged.  false: refused, rq is answered. */
+static bool
+take_body(struct request *rq, struct body *body)
+{
+	bool		 one = act_of(rq)->one, known = rq->service->opts->user_param != NULL;
+	long		 max = rq->service->opts->max_seats;
+	const char	*wrong = NULL;
+	char		 text[80];
+
+	if (known && rq->peer.user_id == 0)
+		request_error(rq, 401, "nobody is logged in");
+	else if (known && rq->peer.cross_site && rq->peer.origin[0] == '\0')
+		request_error(rq, 403, "pages of other sites may not do this");
+	else if (!is_json(request_param(rq, "CONTENT_TYPE")))
+		request_error(rq, 415, "the body is to be JSON: Content-Type: application/json");
+	else if (!is_complete(rq))
+		request_error(rq, 400, "the body is shorter or longer than its Content-Length");
+	else if ((rq->body_len > 0 || !known || !one) && (wrong = body_parse(rq->body, rq->body_len, body)) != NULL)
+		request_error(rq, 400, wrong);
+	else if (one && body->has_seats)
+		request_error(rq, 400, "the body is to have userId and nothing else");
+	else if (!one && !body->has_seats)
+		request_error(rq, 400, "seatIds is to be an array of different seat ids, at least one");
+	else if (body->nseats > (size_t)max) {
+		snprintf(text, sizeof(text), "seatIds is to be at most %ld seats", max);
+		request_error(rq, 400, text);
+	} else
+		return (take_user(rq, body));
+	return (false);
+}
+
+/* The parameters of the query.  NULL: ENOMEM. */
+static struct allocation *
+allocation_new(const struct opts *o, const struct body *body)
 {
 	struct allocation	*al;
-	struct json_object	*body = take_user(rq, 1);
+	size_t			 n = body->nseats, i, used = 0;
 
-	if (body == NULL)
-		return;
-	json_object_put(body);
-	al = rq->state;
-	snprintf(al->duration, sizeof(al->duration), "%ld ms", rq->service->opts->hold_duration_ms);
-	rq->query.params[0] = rq->text[0];
-	rq->query.params[1] = rq->text[1];
-	rq->query.params[2] = al->user;
-	rq->query.params[3] = al->duration;
-	ask(rq, sql, nparams, flags, done);
-}
-
-static void
-hold(struct request *rq)
-{
-	/* holding twice is renewing: harmless to repeat after a lost connection */
-	hold_or_release(rq, SQL_HOLD, 4, DB_FAIL_FAST | DB_RETRY, on_hold);
-}
-
-static void
-release(struct request *rq)
-{
-	hold_or_release(rq, SQL_RELEASE, 3, DB_FAIL_FAST, on_release);
-}
-
-static int
-by_value(const void *a, const void *b)
-{
-	int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-
-	return ((x > y) - (x < y));
-}
-
-static bool
-all_different(int64_t *ids, size_t n)
-{
-	size_t i;
-
-	qsort(ids, n, sizeof(*ids), by_value);
-	for (i = 1; i < n && ids[i] != ids[i - 1]; i++)
-		;
-	return (i >= n);
-}
-
-/* seatIds as a PostgreSQL array.  NULL: not an array of at least one id, all different; or ENOMEM. */
-static char *
-id_array(struct json_object *array)
-{
-	struct buf	 b = BUF_INIT;
-	size_t		 i, n;
-	int64_t		*ids;
-	bool		 good = false;
-
-	if (!json_object_is_type(array, json_type_array) || (n = json_object_array_length(array)) == 0 ||
-	    (ids = calloc(n, sizeof(*ids))) == NULL)
+	if ((al = calloc(1, sizeof(*al) + n * sizeof(al->ids[0]) + n * ID_BYTES + 3)) == NULL)
 		return (NULL);
-	for (i = 0; i < n && json_id(json_object_array_get_idx(array, i), &ids[i]) == 0; i++)
-		buf_printf(&b, "%c%lld", i == 0 ? '{' : ',', (long long)ids[i]);
-	buf_puts(&b, "}");
-	good = i == n && all_different(ids, n) && buf_ok(&b);
-	free(ids);
-	if (good)
-		return (b.data);
-	buf_fini(&b);
-	return (NULL);
-}
-
-static void
-confirm(struct request *rq)
-{
-	struct json_object	*body = take_user(rq, 2), *ids = NULL;
-	struct allocation	*al = rq->state;
-
-	if (body == NULL)
-		return;
-	if (json_object_object_get_ex(body, "seatIds", &ids))
-		al->seats = id_array(ids);
-	json_object_put(body);
-	if (al->seats == NULL) {
-		request_error(rq, 400, "seatIds is to be an array of different seat ids, at least one");
-		return;
-	}
-	rq->query.params[0] = rq->text[0];
-	rq->query.params[1] = al->user;
-	rq->query.params[2] = al->seats;
-	ask(rq, SQL_CONFIRM, 3, DB_FAIL_FAST, on_confirm);
+	al->n = n;
+	memcpy(al->ids, body->seats, n * sizeof(al->ids[0]));
+	al->seats = (char *)&al->ids[n];
+	for (i = 0; i < n; i++)
+		used += (size_t)sprintf(al->seats + used, "%c%lld", i == 0 ? '{' : ',', (long long)al->ids[i]);
+	strcpy(al->seats + used, "}");
+	snprintf(al->user, sizeof(al->user), "%lld", (long long)body->user_id);
+	snprintf(al->duration, sizeof(al->duration), "%ld ms", o->hold_duration_ms);
+	snprintf(al->lifetime, sizeof(al->lifetime), "%ld ms", o->hold_lifetime_ms);
+	snprintf(al->max_holds, sizeof(al->max_holds), "%ld", o->max_holds);
+	return (al);
 }
 
 void
 action_allocate(struct request *rq)
 {
-	if ((rq->state = calloc(1, sizeof(struct allocation))) == NULL)
+	const struct act	*act = act_of(rq);
+	struct body		 body = { .nseats = 0 };
+	struct allocation	*al;
+
+	if (!take_body(rq, &body))
+		return;
+	if (act->one) {
+		body.nseats = 1;
+		body.seats[0] = rq->route.ids[1];
+	}
+	if ((al = rq->state = allocation_new(rq->service->opts, &body)) == NULL) {
 		request_out_of_memory(rq);
-	else if (rq->route.action == ROUTE_HOLD)
-		hold(rq);
-	else if (rq->route.action == ROUTE_RELEASE)
-		release(rq);
-	else
-		confirm(rq);
+		return;
+	}
+	rq->query.params[0] = rq->text[0];
+	rq->query.params[1] = al->user;
+	rq->query.params[2] = al->seats;
+	rq->query.params[3] = al->duration;
+	rq->query.params[4] = al->max_holds;
+	rq->query.params[5] = al->lifetime;
+	request_query(rq, rq->service->reads, act->sql, act->nparams, act->flags, QUERY_TIMEOUT_MS, act->done);
 }
 
 /*

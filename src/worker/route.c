@@ -26,6 +26,8 @@ static const struct route_row {
 	{ "/api/site/blocks/#/seats",			  "GET, HEAD", ROUTE_SEATS },
 	{ "/api/matches/#/allocation/seats/#/hold",	  "POST",      ROUTE_HOLD },
 	{ "/api/matches/#/allocation/seats/#/release",	  "POST",      ROUTE_RELEASE },
+	{ "/api/matches/#/allocation/seats/hold",	  "POST",      ROUTE_HOLD_SEATS },
+	{ "/api/matches/#/allocation/seats/release",	  "POST",      ROUTE_RELEASE_SEATS },
 	{ "/api/matches/#/allocation/seats/confirm",	  "POST",      ROUTE_CONFIRM },
 	{ "/healthz",					  "GET, HEAD", ROUTE_HEALTHZ },
 	{ "/readyz",					  "GET, HEAD", ROUTE_READYZ },
