@@ -48,6 +48,7 @@ struct loop {
 	ev_timer		 linger;
 	struct alive		 alive;
 	unsigned		 turns;		/* of alive */
+	int64_t		 reconciles;	/* when it last was */
 	ev_signal		 quit;
 };
 
@@ -235,10 +236,13 @@ trim_malloc(void)
 static void
 on_alive(void *arg)
 {
-	struct loop *lp = arg;
+	struct loop	*lp = arg;
+	int64_t		 reconciles = board_get(lp->in->slot, BOARD_reconciles);
 
-	if (++lp->turns % TRIM_TURNS == 0)
+	/* after a reconcile: its answer was as large as the group */
+	if (reconciles != lp->reconciles || ++lp->turns % TRIM_TURNS == 0)
 		trim_malloc();
+	lp->reconciles = reconciles;
 }
 
 static void
