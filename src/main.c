@@ -17,6 +17,7 @@
 #include "base/listener.h"
 #include "base/log.h"
 #include "base/must.h"
+#include "base/peer.h"
 #include "base/opts.h"
 #include "base/title.h"
 #include "checkup.h"
@@ -66,14 +67,19 @@ ignore_signals(void)
 		signal(useless[i], SIG_IGN);
 }
 
-/* Options that contradict each other.  0, or the exit status. */
+/* Options that contradict each other or the system.  0, or the exit status. */
 static int
 check_together(const struct opts *o)
 {
+	struct peer_list	peers;
+	char			error[256];
+
 	if (o->join != NULL && (o->listen != NULL || o->control != NULL))
 		return (usage_error("--join", "a worker that joins has neither --listen nor --control"));
 	if (o->start && o->join == NULL)
 		return (usage_error("--start", "goes with --join"));
+	if (peer_list(&peers, o->control_user, error, sizeof(error)) == -1)
+		return (usage_error("--control-user", error));
 	return (0);
 }
 

@@ -18,7 +18,7 @@ my $now;		# which server
 sub start_program {
 	my ($server) = @_;
 	return $s->start_seatcast(heartbeat => '1s', linger => '2s', $server =~ /^lighttpd$/ ? () : (listen_mode => '0666'),
-		control => $server eq 'mod-fcgid' ? $s->dir . '/control.sock' : undef) if $server ne 'spawn-fcgi';
+		$server eq 'mod-fcgid' ? (control => $s->dir . '/control.sock', control_user => Deploy::web_user()) : ()) if $server ne 'spawn-fcgi';
 	my $socket = $stage->{listen} = $s->dir . '/fcgi.sock';
 	unlink $socket;
 	return $stage->spawn('seatcast', [have('spawn-fcgi'), '-n', '-s', $socket, '-M', '0660', '-b', '4096', '--', binary($stage), @options]);

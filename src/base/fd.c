@@ -25,6 +25,12 @@ fd_take(int *fd)
 }
 
 int
+fd_dup(int fd)
+{
+	return (fcntl(fd, F_DUPFD_CLOEXEC, 0));
+}
+
+int
 fd_nonblock(int fd)
 {
 	int	 flags;

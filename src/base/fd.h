@@ -11,6 +11,7 @@
 
 void	fd_close(int *fd);		/* accepts -1; errno survives */
 int	fd_take(int *fd);		/* returns *fd and sets it to -1 */
+int	fd_dup(int fd);			/* CLOEXEC; -1: errno */
 int	fd_nonblock(int fd);		/* -1: errno */
 int	fd_cloexec(int fd);		/* -1: errno */
 

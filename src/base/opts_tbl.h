@@ -13,7 +13,7 @@ OPT(database, "database", STRING, NULL, 0, 4096, "CONNINFO", "PostgreSQL conninf
 OPT(poll_interval_ms, "poll-interval", DURATION, 1000, 100, 60000, "DURATION", "how often a block's changes are asked for")
 OPT(reconcile_interval_ms, "reconcile-interval", DURATION, 10000, 100, 3600000, "DURATION", "how often the whole block is compared with memory")
 OPT(workers, "workers", NUMBER, 4, 1, 256, "N", "accepting processes")
-OPT(control, "control", STRING, NULL, 1, 107, "PATH", "also take workers that join here")
+OPT(control, "control", STRING, NULL, 1, 103, "PATH", "also take workers that join here")
 OPT(control_user, "control-user", STRING, NULL, 1, 255, "LIST", "users besides our own and root that may join at --control, separated by commas")
 OPT(join, "join", STRING, NULL, 1, 107, "PATH", "be one worker of the master that listens at PATH")
 OPT(start, "start", FLAG, 0, 0, 1, NULL, "with --join: start the master if there is none")

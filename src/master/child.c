@@ -98,6 +98,7 @@ child_spawn(struct master *m, enum board_kind kind, const struct group_key *key)
 	if ((c = calloc(1, sizeof(*c))) == NULL)
 		return (NULL);
 	c->master = m;
+	c->id = ++m->last_id;
 	c->kind = kind;
 	c->key = *key;
 	c->born_ms = mono_ms();

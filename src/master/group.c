@@ -5,7 +5,6 @@
  * is idle makes room for another group when --max-groups is reached.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -65,17 +64,22 @@ group_detach(struct master *m, struct child *c)
 		group_forget(m, g);
 }
 
-/* Give the connection back to a worker (the one it came from, if that is known), which answers it politely. */
+/*
+ * Give the connection back to the worker it came from, which answers it politely;
+ * if that is gone or takes nothing, to another that we have forked ourselves.
+ * Never to one that joined and had not had it before.
+ */
 static void
-refuse(struct master *m, struct child *from, const struct chan_handover *h, int fd, enum refusal_reason reason)
+refuse(struct master *m, uint64_t from, const struct chan_handover *h, int fd, enum refusal_reason reason)
 {
 	struct chan_refusal	 r = { *h, reason };
 	struct child		*c;
 
-	if (from != NULL && chan_send(&from->chan, CHAN_REFUSE, &r, &fd) == 0)
+	DL_SEARCH_SCALAR(m->children, c, id, from);
+	if (c != NULL && chan_send(&c->chan, CHAN_REFUSE, &r, &fd) == 0)
 		return;
 	DL_FOREACH(m->children, c)
-		if (c->kind == BOARD_WORKER && c != from && chan_send(&c->chan, CHAN_REFUSE, &r, &fd) == 0)
+		if (c->kind == BOARD_WORKER && !c->joined && c->id != from && chan_send(&c->chan, CHAN_REFUSE, &r, &fd) == 0)
 			return;
 	fd_close(&fd);
 }
@@ -170,10 +174,10 @@ group_settle(struct child *loop)
 }
 
 static int
-adopt(struct child *loop, const struct chan_handover *h, int *fd)
+adopt(struct child *loop, uint64_t from, const struct chan_handover *h, int *fd)
 {
 	struct transfer	*f = malloc(sizeof(*f));
-	int		 copy = fcntl(*fd, F_DUPFD_CLOEXEC, 0);
+	int		 copy = fd_dup(*fd);
 
 	(void)group_settle(loop);
 	if (chan_send(&loop->chan, CHAN_ADOPT, h, fd) == -1) {
@@ -189,6 +193,7 @@ adopt(struct child *loop, const struct chan_handover *h, int *fd)
 	}
 	f->number = loop->sent;
 	f->handover = *h;
+	f->from = from;
 	f->fd = copy;
 	DL_APPEND(loop->transfers, f);
 	if (!ev_is_active(&loop->master->transfer_look))
@@ -197,7 +202,7 @@ adopt(struct child *loop, const struct chan_handover *h, int *fd)
 }
 
 void
-group_handover(struct master *m, struct child *from, const struct chan_handover *h, int fd)
+group_handover(struct master *m, uint64_t from, const struct chan_handover *h, int fd)
 {
 	const struct group_key	*key = &h->key;
 	struct child		*loop;
@@ -209,12 +214,12 @@ group_handover(struct master *m, struct child *from, const struct chan_handover 
 		refuse(m, from, h, fd, REFUSAL_STREAMS);
 	else if ((loop = group_loop(m, key, &reason)) == NULL)
 		refuse(m, from, h, fd, reason);
-	else if (adopt(loop, h, &fd) == 0)
+	else if (adopt(loop, from, h, &fd) == 0)
 		return;
 	else if (errno == EPIPE || errno == ECONNRESET) {
 		/* it has just died, and SIGCHLD is on its way: the group gets another one now */
 		group_detach(m, loop);
-		if ((loop = group_loop(m, key, &reason)) == NULL || adopt(loop, h, &fd) == -1)
+		if ((loop = group_loop(m, key, &reason)) == NULL || adopt(loop, from, h, &fd) == -1)
 			refuse(m, from, h, fd, loop == NULL ? reason : REFUSAL_OVERLOAD);
 	} else
 		refuse(m, from, h, fd, REFUSAL_OVERLOAD);
@@ -258,7 +263,7 @@ group_rescue(struct master *m, struct transfer *transfers)
 
 	while ((f = transfers) != NULL) {
 		DL_DELETE(transfers, f);
-		group_handover(m, NULL, &f->handover, f->fd);
+		group_handover(m, f->from, &f->handover, f->fd);
 		free(f);
 	}
 }
@@ -272,7 +277,7 @@ group_lost(struct master *m, struct child *loop, uint64_t number)
 	if (f == NULL)
 		return;
 	DL_DELETE(loop->transfers, f);
-	refuse(m, NULL, &f->handover, f->fd, REFUSAL_OVERLOAD);
+	refuse(m, f->from, &f->handover, f->fd, REFUSAL_OVERLOAD);
 	free(f);
 }
 

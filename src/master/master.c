@@ -38,10 +38,8 @@
 #include "shared/inherit.h"
 
 #define SPARE_SLOTS		32	/* loops on their way out */
-#define JOINED_SLOTS		1024	/* workers that may join */
 #define TRANSFER_LOOK_S		0.05	/* how often to look whether answers have begun */
 #define GRACE_S			0.1	/* from accepting nothing to draining, on a given socket */
-#define CONTROL_PAUSE_S		1.	/* without a descriptor for who joins */
 #define UNUSED_MS		5000	/* after --linger: a master that a worker started ends without children */
 #define DRAIN_SLACK_MS		3000	/* after --drain-timeout: then children are killed */
 
@@ -50,21 +48,20 @@ static void	drain(struct master *m, int64_t spread_ms);
 
 /* --- workers ---------------------------------------------------------------- */
 
-static void	bury_joined(struct child *c);
-
 static void
 on_child_gone(struct chan *ch, const char *why)
 {
-	struct child	*c = ch->arg;
-	char		 name[64];
+	static struct log_seldom broken;	/* who joined may do it again and again */
+	struct child		*c = ch->arg;
+	char			 name[64];
 
 	if (why != NULL)
-		log_warnx("%s (pid %d): channel: %s", child_name(c, name, sizeof(name)), (int)c->pid, why);
+		log_warnx_seldom(&broken, "%s (pid %d): channel: %s", child_name(c, name, sizeof(name)), (int)c->pid, why);
 	chan_fini(ch);
 	if (c->kind == BOARD_LOOP)
 		group_detach(c->master, c);
 	if (c->joined)
-		bury_joined(c);
+		control_bury(c);
 	/* else its end is dealt with when SIGCHLD says how */
 }
 
@@ -110,6 +107,17 @@ tell_ready(struct master *m)
 	notify("READY=1");
 }
 
+/* The clock of one that joined may be any. */
+static void
+handed_over(struct child *from, struct chan_handover h, int fd)
+{
+	int64_t now = mono_ms();
+
+	if (h.accepted_ms > now)
+		h.accepted_ms = now;
+	group_handover(from->master, from->id, &h, fd);
+}
+
 static void
 on_message(struct chan *ch, enum chan_type type, const union chan_payload *p, int fd)
 {
@@ -125,7 +133,7 @@ on_message(struct chan *ch, enum chan_type type, const union chan_payload *p, in
 		if (fd == -1)
 			log_warnx("hand-over lost: out of descriptors; raise RLIMIT_NOFILE");
 		else
-			group_handover(m, c, &p->handover, fd);
+			handed_over(c, p->handover, fd);
 		break;
 	case CHAN_LOST:
 		group_lost(m, c, p->lost.number);
@@ -159,8 +167,8 @@ stop_workers(struct master *m)
 		}
 }
 
-static void
-go_on_draining(struct master *m)
+void
+master_go_on_draining(struct master *m)
 {
 	if (!m->draining)
 		return;
@@ -193,20 +201,7 @@ bury(struct master *m, struct child *c, int status)
 	free(c);
 	start_workers(m);
 	group_rescue(m, transfers);
-	go_on_draining(m);
-}
-
-static void
-bury_joined(struct child *c)
-{
-	struct master *m = c->master;
-
-	log_debug("worker (pid %d): left", (int)c->pid);
-	chan_fini(&c->chan);
-	DL_DELETE(m->children, c);
-	board_release(m->board, c->slot);
-	free(c);
-	go_on_draining(m);
+	master_go_on_draining(m);
 }
 
 static void
@@ -220,7 +215,9 @@ on_sigchld(struct ev_loop *ev, ev_signal *w, int revents)
 	(void)ev;
 	(void)revents;
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-		DL_SEARCH_SCALAR(m->children, c, pid, pid);
+		DL_FOREACH(m->children, c)
+			if (c->pid == pid && !c->joined)
+				break;
 		if (c != NULL)
 			bury(m, c, status);
 	}
@@ -234,7 +231,7 @@ end_hung(struct child *c)
 	log_warnx("%s (pid %d): does not answer: killed", child_name(c, name, sizeof(name)), (int)c->pid);
 	c->killed = true;
 	if (c->joined)
-		bury_joined(c);		/* not ours to kill; it ends when its channel does */
+		control_bury(c);		/* not ours to kill; it ends when its channel does */
 	else
 		kill(c->pid, SIGKILL);
 }
@@ -262,6 +259,7 @@ on_tick(struct ev_loop *ev, ev_timer *w, int revents)
 	(void)revents;
 	board_set(m->slot, BOARD_alive_mono, now);
 	board_set(m->slot, BOARD_log_lines_lost, log_lost());
+	control_show(m);
 	DL_FOREACH_SAFE(m->children, c, tmp)
 		if (child_hangs(c, now))
 			end_hung(c);
@@ -304,7 +302,7 @@ on_deadline(struct ev_loop *ev, ev_timer *w, int revents)
 	stop_workers(m);
 	DL_FOREACH_SAFE(m->children, c, next)
 		if (c->joined)
-			bury_joined(c);
+			control_bury(c);
 		else
 			kill(c->pid, SIGKILL);
 }
@@ -333,7 +331,7 @@ drain(struct master *m, int64_t spread_ms)
 	ev_timer_stop(m->ev, &m->deadline);
 	ev_timer_set(&m->deadline, (double)(spread_ms + DRAIN_SLACK_MS) / 1000, 1.);
 	ev_timer_start(m->ev, &m->deadline);
-	go_on_draining(m);
+	master_go_on_draining(m);
 }
 
 static void
@@ -377,63 +375,6 @@ on_end_signal(struct ev_loop *ev, ev_signal *w, int revents)
 		drain(m, m->opts->drain_timeout_ms);
 }
 
-/* A descriptor may be free again. */
-static void
-on_control_pause_over(struct ev_loop *ev, ev_timer *w, int revents)
-{
-	struct master *m = w->data;
-
-	(void)revents;
-	ev_timer_stop(ev, w);
-	ev_io_start(ev, &m->control);
-}
-
-/* A worker joins: it gets a slot and the scoreboard, and is a child from now on but for its death. */
-static void
-on_join(struct ev_loop *ev, ev_io *w, int revents)
-{
-	struct master		*m = w->data;
-	struct chan_welcome	 welcome;
-	struct ucred		 peer = { 0, 0, 0 };
-	socklen_t		 len = sizeof(peer);
-	struct child		*c = NULL;
-	int			 fd, memory = -1;
-
-	evloop_check(revents);
-	if ((fd = accept4(w->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) == -1) {
-		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-			log_warn("join: pausing; raise the limit of open files (RLIMIT_NOFILE)");
-			ev_io_stop(ev, w);
-			ev_now_update(ev);
-			ev_timer_again(ev, &m->control_pause);
-		}
-		return;
-	}
-	if (m->draining || (memory = dup(m->board_fd)) == -1 || (c = calloc(1, sizeof(*c))) == NULL ||
-	    (c->slot = board_claim(m->board, BOARD_WORKER, 0, 0)) == NULL) {
-		log_warnx("join: refused: %s", m->draining ? "draining" : "no room for another worker");
-		free(c);
-		fd_close(&memory);
-		fd_close(&fd);
-		return;
-	}
-	(void)getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len);
-	c->master = m;
-	c->kind = BOARD_WORKER;
-	c->joined = true;
-	c->pid = peer.pid;
-	c->born_ms = mono_ms();
-	c->slot->pid = c->pid;
-	c->slot->born_ms = c->born_ms;
-	chan_init(&c->chan, ev, fd, CHAN_MASTER, CHAN_WORKER, WORKER_QUEUE, on_message, on_child_gone, c);
-	DL_APPEND(m->children, c);
-	welcome.slot = (uint32_t)board_index(m->board, c->slot);
-	if (chan_send(&c->chan, CHAN_WELCOME, &welcome, &memory) == -1) {
-		fd_close(&memory);
-		bury_joined(c);
-	}
-}
-
 int
 master_main(const struct opts *o, int listen_fd, int control_fd)
 {
@@ -446,9 +387,12 @@ master_main(const struct opts *o, int listen_fd, int control_fd)
 	m->pid = getpid();
 	m->used_ms = mono_ms();
 	m->ev = evloop_new();
-	slots = 1 + (size_t)o->workers + (size_t)o->max_groups + SPARE_SLOTS + (control_fd != -1 ? JOINED_SLOTS : 0);
-	if ((m->board = board_new(slots, &m->board_fd)) == NULL)
+	slots = 1 + (size_t)o->workers + (size_t)o->max_groups + SPARE_SLOTS + (control_fd != -1 ? CONTROL_SLOTS : 0);
+	m->board_fd = -1;
+	if ((m->board = board_new(slots, control_fd != -1 ? &m->board_fd : NULL)) == NULL)
 		fatal("scoreboard");
+	if (control_fd != -1 && m->board_fd == -1)
+		fatalx("--control: this kernel can't share memory read-only, Linux 5.1 can");
 	m->slot = board_claim(m->board, BOARD_MASTER, 0, 0);
 	m->slot->pid = m->pid;
 	log_watch(board_say, m->slot);
@@ -462,16 +406,13 @@ master_main(const struct opts *o, int listen_fd, int control_fd)
 	ev_timer_init(&m->grace, on_grace_over, 0., 0.);
 	m->grace.data = m;
 	ev_timer_init(&m->transfer_look, on_transfer_look, 0., TRANSFER_LOOK_S);
-	ev_timer_init(&m->control_pause, on_control_pause_over, 0., CONTROL_PAUSE_S);
-	m->control_pause.data = m->tick.data = m->restart.data = m->deadline.data = m->transfer_look.data = m;
+	m->tick.data = m->restart.data = m->deadline.data = m->transfer_look.data = m;
 	ev_timer_start(m->ev, &m->tick);
 	log_info("serving %s with %ld workers; at most %ld groups and %ld streams",
 	    o->listen != NULL ? o->listen : listen_fd != -1 ? "on descriptor 0" : "workers that join",
 	    listen_fd != -1 ? o->workers : 0, o->max_groups, o->max_streams);
-	ev_io_init(&m->control, on_join, control_fd, EV_READ);
-	m->control.data = m;
 	if (control_fd != -1)
-		ev_io_start(m->ev, &m->control);
+		control_start(m);
 	start_workers(m);
 	if (listen_fd == -1)
 		tell_ready(m);

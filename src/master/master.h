@@ -4,6 +4,7 @@
  *
  * master.c	life: start, signals, who joins, who dies, drain
  * child.c	one child: its birth, its name, how it ended, whether it hangs
+ * control.c	workers that join from outside
  * group.c	which loop serves a group, and the connections on their way to it
  *
  * Nothing here blocks.  Everything belongs to the one struct master.
@@ -19,6 +20,7 @@
 
 #include <uthash.h>
 
+#include "base/peer.h"
 #include "shared/board.h"
 #include "shared/chan.h"
 
@@ -45,6 +47,7 @@ struct transfer {
 	struct transfer		*prev, *next;
 	uint64_t		 number;	/* of the ADOPT message */
 	struct chan_handover	 handover;
+	uint64_t		 from;		/* id of the worker that it came from */
 	int			 fd;		/* our duplicate */
 };
 
@@ -55,6 +58,8 @@ struct child {
 	pid_t			 pid;
 	struct chan		 chan;
 	struct board_slot	*slot;
+	struct board_slot	*own_slot;	/* joined: what it shows of itself; not to be believed */
+	uint64_t		 id;		/* of this child, and of no other ever */
 	struct group_key	 key;		/* loops */
 	uint64_t		 sent;		/* loops: ADOPT messages */
 	struct transfer		*transfers;	/* loops: those whose answer has not begun */
@@ -74,6 +79,8 @@ struct master {
 	int			 control_fd;	/* where workers join; -1: nowhere */
 	int			 board_fd;	/* its memory, for them */
 	pid_t			 pid;
+	uint64_t		 last_id;	/* of a child */
+	struct peer_list	 peers;		/* users that may join */
 	int64_t			 used_ms;	/* monotonic: when there was a child */
 	struct child		*children;
 	struct group		*groups;
@@ -102,8 +109,17 @@ bool		 child_hangs(const struct child *c, int64_t now);	/* no turn of its event 
 size_t		 child_count(const struct master *m, enum board_kind kind, bool staying);	/* staying: without those told to go */
 void		 backoff_grow(struct backoff *b, int64_t lived_ms, unsigned forgiven);	/* one more died; `forgiven` young deaths in a row cost nothing */
 
+/* master.c */
+void	master_go_on_draining(struct master *m);	/* a child is gone: is it time for the next step? */
+
+/* control.c */
+#define CONTROL_SLOTS	1024			/* workers that may have joined */
+void	control_start(struct master *m);
+void	control_show(struct master *m);		/* what they show of themselves, to the board */
+void	control_bury(struct child *c);		/* one has left, or is to */
+
 /* group.c */
-void	group_handover(struct master *m, struct child *from, const struct chan_handover *h, int fd);	/* takes fd; from NULL: its worker is not known any more */
+void	group_handover(struct master *m, uint64_t from, const struct chan_handover *h, int fd);	/* takes fd; from: id of the worker that it came from */
 void	group_detach(struct master *m, struct child *loop);	/* the group has no loop any more */
 void	group_let_go(struct child *loop);			/* answer its LEAVING, or make room */
 void	group_wrote(struct master *m, const struct chan_wrote *wrote);	/* to the loops of the block and of its match, where they live */

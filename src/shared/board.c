@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -16,6 +17,10 @@
 #include "base/fd.h"
 #include "base/must.h"
 #include "shared/board.h"
+
+#ifndef F_SEAL_FUTURE_WRITE
+#define F_SEAL_FUTURE_WRITE	0x0010	/* linux/fcntl.h, since 5.1 */
+#endif
 
 const unsigned board_bucket_ms[BOARD_BUCKETS - 1] = {
 	1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 1100, 2500, 5000
@@ -57,55 +62,103 @@ unix_ms(void)
 	return ((int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000);
 }
 
+/* New memory of that size, mapped; -1 in *fd_r on failure. */
+static void *
+new_memory(const char *name, size_t bytes, int *fd_r)
+{
+	void *p = MAP_FAILED;
+
+	if ((*fd_r = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING)) == -1)
+		return (NULL);
+	if (ftruncate(*fd_r, (off_t)bytes) == 0)
+		p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, *fd_r, 0);
+	if (p == MAP_FAILED)
+		fd_close(fd_r);
+	return (p == MAP_FAILED ? NULL : p);
+}
+
+/* That of another process, which can't take it away or make it shorter.  NULL: errno. */
+static void *
+others_memory(int fd, int protection, size_t least, size_t *bytes_r)
+{
+	struct stat	 st;
+	void		*p;
+	int		 seals = fcntl(fd, F_GET_SEALS);
+
+	if (seals == -1 || fstat(fd, &st) == -1)
+		return (NULL);
+	if (!(seals & F_SEAL_SHRINK) || st.st_size < (off_t)least) {
+		errno = EINVAL;
+		return (NULL);
+	}
+	*bytes_r = (size_t)st.st_size;
+	p = mmap(NULL, *bytes_r, protection, MAP_SHARED, fd, 0);
+	return (p == MAP_FAILED ? NULL : p);
+}
+
 struct board *
 board_new(size_t nslots, int *fd_r)
 {
-	struct board	*b = MAP_FAILED;
+	struct board	*b;
 	int		 fd;
 
-	if ((fd = memfd_create("seatcast board", MFD_CLOEXEC)) == -1)
+	if ((b = new_memory("seatcast board", board_bytes(nslots), &fd)) == NULL)
 		return (NULL);
-	if (ftruncate(fd, (off_t)board_bytes(nslots)) == 0)
-		b = mmap(NULL, board_bytes(nslots), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (b == MAP_FAILED) {
-		fd_close(&fd);
-		return (NULL);
-	}
 	b->born_unix_ms = unix_ms();
 	b->layout = LAYOUT;
 	b->nslots = nslots;	/* the rest is zero: all slots BOARD_FREE */
-	if (fd_r != NULL)
+	/* our mapping and those that are forked from it stay writable; who gets the descriptor can only read */
+	if (fd_r != NULL && fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL) == 0)
 		*fd_r = fd_take(&fd);
 	fd_close(&fd);
 	return (b);
 }
 
-struct board *
+const struct board *
 board_join(int fd)
 {
-	struct stat	 st;
 	struct board	*b;
+	size_t		 bytes;
 
-	if (fstat(fd, &st) == -1)
+	if ((b = others_memory(fd, PROT_READ, sizeof(struct board), &bytes)) == NULL)
 		return (NULL);
-	errno = EINVAL;
-	if (st.st_size < (off_t)sizeof(struct board))
-		return (NULL);
-	b = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (b == MAP_FAILED)
-		return (NULL);
-	if (b->layout == LAYOUT && board_bytes(b->nslots) <= (size_t)st.st_size)
+	if (b->layout == LAYOUT && b->nslots <= bytes / sizeof(struct board_slot) && board_bytes(b->nslots) <= bytes)
 		return (b);
-	munmap(b, (size_t)st.st_size);
+	munmap(b, bytes);
 	errno = EINVAL;
 	return (NULL);
 }
 
-size_t
-board_index(const struct board *b, const struct board_slot *s)
+struct board_slot *
+board_slot_new(int *fd_r)
 {
-	must(s >= b->slot && s < b->slot + b->nslots);
-	return ((size_t)(s - b->slot));
+	struct board_slot	*s;
+	int			 fd;
+
+	if ((s = new_memory("seatcast slot", sizeof(*s), &fd)) == NULL)
+		return (NULL);
+	if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == -1) {
+		fd_close(&fd);
+		board_slot_free(&s);
+	}
+	*fd_r = fd;
+	return (s);
+}
+
+struct board_slot *
+board_slot_join(int fd)
+{
+	size_t bytes;
+
+	return (others_memory(fd, PROT_READ | PROT_WRITE, sizeof(struct board_slot), &bytes));
+}
+
+void
+board_slot_free(struct board_slot **sp)
+{
+	if (*sp != NULL)
+		munmap(*sp, sizeof(**sp));
+	*sp = NULL;
 }
 
 struct board_slot *
@@ -157,6 +210,24 @@ copy_said(const struct board_said *said, struct board_said *copy_r)
 	memcpy(copy_r->text, said->text, sizeof(said->text));
 	copy_r->text[sizeof(copy_r->text) - 1] = '\0';
 	return (copy_r->unix_ms != 0 && atomic_load_explicit(&said->unix_ms, memory_order_acquire) == copy_r->unix_ms);
+}
+
+void
+board_slot_show(struct board_slot *to, const struct board_slot *from)
+{
+	struct board_said	said;
+	int64_t			now = unix_ms();
+	size_t			v, i;
+
+	for (v = 0; v < BOARD__MAX; v++)
+		board_set(to, v, board_get(from, v));
+	for (v = 0; v < BOARD_HISTOGRAMS; v++) {
+		for (i = 0; i < BOARD_BUCKETS; i++)
+			to->histogram[v].bucket[i] = from->histogram[v].bucket[i];
+		to->histogram[v].us = from->histogram[v].us;
+	}
+	if (copy_said(&from->said, &said) && said.unix_ms != to->said.unix_ms)
+		say_at(&to->said, said.unix_ms < now ? said.unix_ms : now, said.text);
 }
 
 void

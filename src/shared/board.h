@@ -2,7 +2,9 @@
  * board - the scoreboard: who is alive, which groups are live, and the counters.
  *
  * Shared memory made before the first fork: one slot per process.  The master
- * claims and releases slots; a process writes only its own; anybody reads.  All
+ * claims and releases slots; a process writes only its own; anybody reads.  It can
+ * only be written by the master and who was forked from it: a worker that joined
+ * gets it read-only, and writes a slot in memory of its own.  All
  * values are 64-bit and written whole, so a reader sees old or new, never half;
  * counters of a released slot are kept in the board's totals.
  * Runs in: all.  Never blocks, no I/O, no log.
@@ -67,10 +69,23 @@ struct board {
 	struct board_slot	 slot[];
 };
 
-/* NULL: errno.  fd_r (may be NULL): the memory's descriptor, the caller's, for board_join in another process. */
+/*
+ * NULL: errno.  fd_r (may be NULL): the memory's descriptor, the caller's, for
+ * board_join in another process, which can only read; not written where the
+ * kernel can't promise that (before Linux 5.1).
+ */
 struct board	*board_new(size_t nslots, int *fd_r);
-struct board	*board_join(int fd);		/* NULL: errno or EINVAL, not a scoreboard of this version.  fd stays the caller's */
-size_t		 board_index(const struct board *b, const struct board_slot *s);
+const struct board *board_join(int fd);	/* NULL: errno or EINVAL, not a scoreboard of this version.  fd stays the caller's */
+
+/*
+ * The slot of a process that is no child of the master's: memory of those two
+ * alone.  The master shows it on the board now and then, and believes nothing in
+ * it.  NULL: errno.  fd_r is the caller's.
+ */
+struct board_slot *board_slot_new(int *fd_r);
+struct board_slot *board_slot_join(int fd);	/* fd stays the caller's */
+void		 board_slot_free(struct board_slot **sp);	/* accepts NULL */
+void		 board_slot_show(struct board_slot *to, const struct board_slot *from);
 
 /* Master only.  NULL: no slot is free. */
 struct board_slot *board_claim(struct board *b, enum board_kind kind, int64_t match_id, int64_t block_id);

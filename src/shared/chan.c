@@ -3,6 +3,8 @@
  * closes our copy as soon as sendmsg succeeded (the kernel holds its own
  * reference in flight) or the channel ends.  A received descriptor that the
  * table does not allow is closed before the error is reported.
+ * ENOMEM and ENOBUFS are "later" in both directions: a healthy peer is not lost
+ * for a bad minute of the machine.
  * MSG_TRUNC is an error of the peer: messages are never larger than union
  * chan_payload.  MSG_CTRUNC is ours: out of descriptors, the kernel has dropped
  * the one that came (unix(7)); the message is delivered with fd -1, so that
@@ -12,6 +14,7 @@
 #include <sys/uio.h>
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -22,6 +25,9 @@
 #include "base/fd.h"
 #include "base/must.h"
 #include "shared/chan.h"
+#include "shared/refusal.h"
+
+#define REST_S	0.02
 
 struct chan_header {
 	uint32_t	type;
@@ -45,6 +51,54 @@ static const struct {
 #undef CHAN_MSG
 };
 
+/* A text that ends within its field. */
+#define is_text(field)	(memchr((field), '\0', sizeof(field)) != NULL)
+
+static bool
+is_view(const struct view *v, const struct group_key *key)
+{
+	size_t i;
+
+	if (v->kind > VIEW_MATCH || v->nblocks > VIEW_MAX_BLOCKS)
+		return (false);
+	for (i = 0; i < VIEW_MAX_BLOCKS; i++)
+		if (i < v->nblocks ? v->blocks[i] <= (i == 0 ? 0 : v->blocks[i - 1]) : v->blocks[i] != 0)
+			return (false);
+	if (v->kind == VIEW_BLOCK)
+		return (v->nblocks == 1 && (key->block_id == v->blocks[0] || key->block_id == GROUP_WHOLE_MATCH));
+	return (key->block_id == GROUP_WHOLE_MATCH);
+}
+
+/* What a worker makes of a browser's request, whoever sends it. */
+static bool
+is_handover(const struct chan_handover *h)
+{
+	return (h->key.match_id >= 1 && h->key.block_id >= 0 && is_view(&h->view, &h->key) && h->kind <= CHAN_CHANGES &&
+	    h->request_id != 0 && h->sse <= 1 && h->head <= 1 && is_text(h->if_none_match) && is_text(h->origin) &&
+	    is_text(h->client));
+}
+
+/* Is each field of the payload one that a good peer can send? */
+static bool
+is_sound(enum chan_type type, const union chan_payload *p)
+{
+	switch (type) {
+	case CHAN_HANDOVER:
+	case CHAN_ADOPT:
+		return (is_handover(&p->handover));
+	case CHAN_REFUSE:
+		return (is_handover(&p->refusal.handover) && p->refusal.reason < REFUSAL__MAX);
+	case CHAN_GONE:
+		return (p->gone.n <= CHAN_GONE_MAX);
+	case CHAN_WROTE:
+		return (p->wrote.key.match_id >= 1 && p->wrote.key.block_id >= 0);
+	case CHAN_DRAIN:
+		return (p->drain.spread_ms >= 0);
+	default:
+		return (true);
+	}
+}
+
 const char *
 chan_type_name(enum chan_type t)
 {
@@ -55,6 +109,18 @@ int
 chan_pair(int fds_r[2])
 {
 	return (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds_r));
+}
+
+static bool
+is_without_memory(int error)
+{
+	return (error == ENOMEM || error == ENOBUFS);
+}
+
+static bool
+is_later(int error)
+{
+	return (error == EAGAIN || error == EWOULDBLOCK || is_without_memory(error));
 }
 
 /* One sendmsg.  0 sent, -1 errno; *fd is closed and -1 after success. */
@@ -120,10 +186,14 @@ chan_send(struct chan *c, enum chan_type type, const void *payload, int *fd)
 		errno = EPIPE;
 		return (-1);
 	}
+	if (!is_sound(type, payload)) {		/* the peer would close the channel */
+		errno = EINVAL;
+		return (-1);
+	}
 	if (c->queued == 0) {
 		if (send_now(c, &header, payload, fd) == 0)
 			return (0);
-		if (errno != EAGAIN && errno != EWOULDBLOCK)
+		if (!is_later(errno))
 			return (-1);
 	}
 	if (c->queued >= c->max_queued) {
@@ -152,6 +222,28 @@ drop_first(struct chan *c)
 	free(q);
 }
 
+/* Without memory there is nothing to do but wait, and asking at once would do nothing else. */
+static void
+take_rest(struct chan *c)
+{
+	ev_io_stop(c->ev, &c->in);
+	ev_io_stop(c->ev, &c->out);
+	ev_now_update(c->ev);
+	ev_timer_again(c->ev, &c->rest);
+}
+
+static void
+on_rest_over(struct ev_loop *ev, ev_timer *w, int revents)
+{
+	struct chan *c = w->data;
+
+	(void)revents;
+	ev_timer_stop(ev, w);
+	ev_io_start(ev, &c->in);
+	if (c->queue != NULL)
+		ev_io_start(ev, &c->out);
+}
+
 static void
 on_writable(struct ev_loop *ev, ev_io *w, int revents)
 {
@@ -160,7 +252,9 @@ on_writable(struct ev_loop *ev, ev_io *w, int revents)
 	evloop_check(revents);
 	while (c->queue != NULL) {
 		if (send_now(c, &c->queue->header, c->queue->payload, &c->queue->fd) == -1) {
-			if (errno == EAGAIN || errno == EWOULDBLOCK)
+			if (is_without_memory(errno))
+				take_rest(c);
+			if (is_later(errno))
 				return;
 			break;		/* the peer is gone: the reading side will say so */
 		}
@@ -218,6 +312,7 @@ closed(struct chan *c, const char *why)
 {
 	ev_io_stop(c->ev, &c->in);
 	ev_io_stop(c->ev, &c->out);
+	ev_timer_stop(c->ev, &c->rest);
 	c->on_closed(c, why);
 }
 
@@ -247,7 +342,9 @@ on_readable(struct ev_loop *ev, ev_io *w, int revents)
 	msg.msg_controllen = sizeof(control.bytes);
 	n = recvmsg(c->fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 	if (n == -1) {
-		if (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)
+		if (is_without_memory(errno))
+			take_rest(c);
+		else if (!is_later(errno) && errno != EINTR)
 			closed(c, errno == ECONNRESET ? NULL : strerror(errno));
 		return;
 	}
@@ -256,7 +353,10 @@ on_readable(struct ev_loop *ev, ev_io *w, int revents)
 		return;
 	}
 	fds = take_fds(&msg, &fd);
-	if ((wrong = check_message(c, &header, (size_t)n, msg.msg_flags, fds)) != NULL) {
+	if ((wrong = check_message(c, &header, (size_t)n, msg.msg_flags, fds)) == NULL &&
+	    !is_sound((enum chan_type)header.type, &payload))
+		wrong = "message with a value that can't be";
+	if (wrong != NULL) {
 		fd_close(&fd);
 		closed(c, wrong);
 		return;
@@ -279,7 +379,8 @@ chan_init(struct chan *c, struct ev_loop *ev, int fd, enum chan_role self, enum 
 	c->on_closed = on_closed;
 	ev_io_init(&c->in, on_readable, fd, EV_READ);
 	ev_io_init(&c->out, on_writable, fd, EV_WRITE);
-	c->in.data = c->out.data = c;
+	ev_timer_init(&c->rest, on_rest_over, 0., REST_S);
+	c->in.data = c->out.data = c->rest.data = c;
 	ev_io_start(ev, &c->in);
 }
 
@@ -290,6 +391,7 @@ chan_fini(struct chan *c)
 		return;
 	ev_io_stop(c->ev, &c->in);
 	ev_io_stop(c->ev, &c->out);
+	ev_timer_stop(c->ev, &c->rest);
 	while (c->queue != NULL)
 		drop_first(c);
 	fd_close(&c->fd);
@@ -302,6 +404,7 @@ chan_release(struct chan *c)
 
 	ev_io_stop(c->ev, &c->in);
 	ev_io_stop(c->ev, &c->out);
+	ev_timer_stop(c->ev, &c->rest);
 	while (c->queue != NULL)
 		drop_first(c);
 	return (fd);

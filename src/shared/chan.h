@@ -59,10 +59,6 @@ struct chan_refusal {
 	uint32_t		reason;		/* enum refusal_reason */
 };
 
-struct chan_welcome {
-	uint32_t	slot;		/* its number */
-};
-
 struct chan_lost {
 	uint64_t	number;		/* of the ADOPT message, from 1 */
 };
@@ -97,7 +93,6 @@ union chan_payload {
 	struct chan_nothing	nothing;
 	struct chan_handover	handover;
 	struct chan_refusal	refusal;
-	struct chan_welcome	welcome;
 	struct chan_lost	lost;
 	struct chan_gone	gone;
 	struct chan_leaving	leaving;
@@ -125,6 +120,7 @@ struct chan {
 	struct ev_loop		*ev;
 	ev_io			 in;
 	ev_io			 out;
+	ev_timer		 rest;		/* the kernel has no memory for us: look again later */
 	chan_message_cb		*on_message;
 	chan_closed_cb		*on_closed;
 	struct chan_queued	*queue;

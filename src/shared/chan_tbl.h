@@ -6,7 +6,8 @@
  * table, so nobody else has to.
  */
 CHAN_MSG(READY, CHAN_WORKER | CHAN_LOOP, CHAN_MASTER, struct chan_nothing, 0, "the child serves")
-CHAN_MSG(WELCOME, CHAN_MASTER, CHAN_WORKER, struct chan_welcome, 1, "to a worker that joined: the scoreboard's memory, and which slot is its own")
+CHAN_MSG(WELCOME, CHAN_MASTER, CHAN_WORKER, struct chan_nothing, 1, "to a worker that joined: the scoreboard's memory, to be read")
+CHAN_MSG(SLOT, CHAN_MASTER, CHAN_WORKER, struct chan_nothing, 1, "to a worker that joined, after WELCOME: the memory of its own slot")
 CHAN_MSG(HANDOVER, CHAN_WORKER, CHAN_MASTER, struct chan_handover, 1, "request read; the loop of its group is to own the connection")
 CHAN_MSG(ADOPT, CHAN_MASTER, CHAN_LOOP, struct chan_handover, 1, "the connection is yours")
 CHAN_MSG(LOST, CHAN_LOOP, CHAN_MASTER, struct chan_lost, 0, "an ADOPT could not be taken, out of descriptors or memory: refuse it")

@@ -20,7 +20,7 @@ struct opts;
 
 struct inherit {
 	const struct opts	*opts;
-	struct board		*board;
+	const struct board	*board;
 	struct board_slot	*slot;
 	int			 channel_fd;	/* owned by the child */
 	int			 listen_fd;	/* workers: shared, non-blocking; loops: -1 */

@@ -3,8 +3,9 @@
  * outside: what Apache mod_fcgid needs, which gives each process one request at
  * a time and would otherwise have a master and its loops per request.
  *
- * The control socket is a channel; the master's first word on it is WELCOME with
- * the scoreboard's memory.  From then on this is a worker like any other, but
+ * The control socket is a channel; the master's first words on it are WELCOME with
+ * the scoreboard's memory, to be read, and SLOT with memory for what this worker
+ * shows of itself.  From then on this is a worker like any other, but
  * that its death is the end of its channel instead of a SIGCHLD.
  *
  * With --start whoever finds no master makes one.  PATH.lock sees to it that only
@@ -43,8 +44,7 @@
 struct joining {
 	struct ev_loop		*ev;
 	ev_timer		 deadline;
-	struct chan_welcome	 welcome;
-	int			 memory;	/* -1: not welcome (yet) */
+	int			 board, slot;	/* their memory; -1: not welcome (yet) */
 	bool			 start;		/* a master, if there is none */
 	const char		*why;		/* the master of the last try is none for us */
 };
@@ -135,10 +135,15 @@ on_message(struct chan *c, enum chan_type type, const union chan_payload *p, int
 {
 	struct joining *j = c->arg;
 
-	if (type == CHAN_WELCOME) {
-		j->welcome = p->welcome;
-		j->memory = fd;
+	(void)p;
+	if (type == CHAN_WELCOME && j->board == -1) {
+		j->board = fd;
+		return;
 	}
+	if (type == CHAN_SLOT)
+		j->slot = fd;
+	else
+		fd_close(&fd);
 	ev_break(j->ev, EVBREAK_ALL);
 }
 
@@ -172,17 +177,18 @@ enter(struct joining *j, struct inherit *in, int fd, int64_t until)
 	ev_timer_start(j->ev, &j->deadline);
 	ev_run(j->ev, 0);
 	ev_timer_stop(j->ev, &j->deadline);
-	j->why = "takes no more workers, is draining or does not answer";
-	if (j->memory != -1 && ((in->board = board_join(j->memory)) == NULL || j->welcome.slot >= in->board->nslots)) {
+	j->why = "takes no more workers, or none of this user's, is draining or does not answer";
+	if (j->board != -1 && j->slot != -1 && ((in->board = board_join(j->board)) == NULL ||
+	    (in->slot = board_slot_join(j->slot)) == NULL)) {
 		j->why = "is another version of seatcast: restart it";
 		in->board = NULL;
 	}
-	fd_close(&j->memory);
+	fd_close(&j->board);
+	fd_close(&j->slot);
 	if (in->board == NULL) {
 		chan_fini(&c);
 		return (-1);
 	}
-	in->slot = &in->board->slot[j->welcome.slot];
 	in->channel_fd = chan_release(&c);
 	return (0);
 }
@@ -212,9 +218,11 @@ join(struct joining *j, struct inherit *in)
 static void
 be_alone(struct inherit *in, int fds[2])
 {
-	if ((in->board = board_new(1, NULL)) == NULL || (in->slot = board_claim(in->board, BOARD_WORKER, 0, 0)) == NULL ||
-	    chan_pair(fds) == -1)
+	struct board *b = board_new(1, NULL);
+
+	if (b == NULL || (in->slot = board_claim(b, BOARD_WORKER, 0, 0)) == NULL || chan_pair(fds) == -1)
 		fatal("join");
+	in->board = b;
 	in->channel_fd = fds[1];
 	in->alone = true;
 }
@@ -230,7 +238,7 @@ end_at_once(int sig)
 int
 join_main(const struct opts *o)
 {
-	struct joining	 j = { .memory = -1, .start = o->start, .why = "is not there" };
+	struct joining	 j = { .board = -1, .slot = -1, .start = o->start, .why = "is not there" };
 	struct inherit	 in = { .opts = o };	/* listen_fd: descriptor 0 */
 	int		 fds[2] = { -1, -1 }, status;
 

@@ -49,15 +49,15 @@ sub new {
 	$stage->pg_start->pg_install(%h);
 	$stage->{tick} = sub { $self->serve(0.01) };
 	if ($server) {
+		require Deploy;
 		chmod 0755, "$stage->{dir}/pg";
 		$stage->{listen} = "$stage->{dir}/fcgi.sock";
 		$self->{seatcast}{listen_mode} //= '0666';
 		$self->{seatcast}{heartbeat} //= '1s' if $server ne 'nginx';	# Apache notices with the second that a browser has left
-		$self->{seatcast}{control} = "$stage->{dir}/control.sock" if $server eq 'mod-fcgid';
+		@{$self->{seatcast}}{qw(control control_user)} = ("$stage->{dir}/control.sock", Deploy::web_user()) if $server eq 'mod-fcgid';
 	}
 	$self->start_seatcast if $h{start} // 1;
 	if ($server) {
-		require Deploy;
 		Deploy::start_server($stage, $server);
 	} elsif (!$self->{direct}) {
 		$stage->start_lighttpd(append => $h{lighttpd_conf});

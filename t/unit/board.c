@@ -1,4 +1,9 @@
 /* board: slots are claimed and released, counters survive their process, groups are found. */
+#include <sys/mman.h>
+
+#include <string.h>
+#include <unistd.h>
+
 #include "base/fd.h"
 #include "shared/board.h"
 #include "unit.h"
@@ -48,7 +53,6 @@ START_TEST(a_full_board_gives_no_slot)
 	ck_assert_ptr_null(board_claim(b, BOARD_WORKER, 0, 0));
 	board_release(b, first);
 	ck_assert_ptr_eq(board_claim(b, BOARD_WORKER, 0, 0), first);
-	ck_assert_uint_eq(board_index(b, first), 0);
 }
 END_TEST
 
@@ -74,9 +78,10 @@ START_TEST(a_duration_falls_into_the_first_bucket_that_holds_it)
 }
 END_TEST
 
-START_TEST(who_joins_sees_the_same_values)
+START_TEST(who_joins_sees_the_same_values_and_can_not_write_or_shorten_them)
 {
-	struct board		*b, *joined;
+	struct board		*b;
+	const struct board	*joined;
 	struct board_slot	*s;
 	int			 fd = -1;
 
@@ -87,11 +92,61 @@ START_TEST(who_joins_sees_the_same_values)
 	ck_assert_ptr_nonnull(s = board_claim(b, BOARD_LOOP, 1, 101));
 	s->live = 1;
 	ck_assert(board_group_live(joined, 1, 101));
-	board_add(&joined->slot[board_index(b, s)], BOARD_requests, 3);
-	ck_assert_int_eq(board_total(b, BOARD_requests), 3);
+	board_add(s, BOARD_requests, 3);
+	ck_assert_int_eq(board_total(joined, BOARD_requests), 3);
+	ck_assert_ptr_eq(mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0), MAP_FAILED);
+	ck_assert_int_eq(mprotect((void *)(uintptr_t)joined, 4096, PROT_READ | PROT_WRITE), -1);
+	ck_assert_int_eq(pwrite(fd, "x", 1, 0), -1);
+	ck_assert_int_eq(ftruncate(fd, 0), -1);
+	ck_assert_int_eq(ftruncate(fd, 1 << 24), -1);
+	b->nslots = (size_t)1 << 60;	/* does not fit into the memory */
+	ck_assert_ptr_null(board_join(fd));
+	b->nslots = 2;
 	b->layout++;			/* another version's */
 	ck_assert_ptr_null(board_join(fd));
 	fd_close(&fd);
+}
+END_TEST
+
+START_TEST(memory_that_can_be_taken_away_is_not_joined)
+{
+	int fd = memfd_create("unsealed", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	ck_assert_int_eq(ftruncate(fd, 1 << 20), 0);
+	ck_assert_ptr_null(board_join(fd));
+	ck_assert_ptr_null(board_slot_join(fd));
+	fd_close(&fd);
+}
+END_TEST
+
+START_TEST(a_slot_of_its_own_is_shown_and_decides_nothing)
+{
+	struct board		*b = board_new(2, NULL);
+	struct board_slot	*on_board = board_claim(b, BOARD_WORKER, 0, 0), *ours, *its;
+	struct board_said	 said;
+	int			 fd = -1;
+
+	ck_assert_ptr_nonnull(ours = board_slot_new(&fd));
+	ck_assert_ptr_nonnull(its = board_slot_join(fd));
+	ck_assert_int_eq(ftruncate(fd, 0), -1);
+	board_add(its, BOARD_requests, 7);
+	board_observe(its, BOARD_POLL, 1);
+	its->kind = BOARD_LOOP;
+	its->live = 1;
+	its->match_id = its->block_id = 1;
+	memset(its->said.text, 'x', sizeof(its->said.text));	/* without an end */
+	its->said.unix_ms = INT64_MAX;
+	board_slot_show(on_board, ours);
+	ck_assert_int_eq(board_total(b, BOARD_requests), 7);
+	ck_assert_int_eq(on_board->kind, BOARD_WORKER);
+	ck_assert(!board_group_live(b, 1, 1));
+	ck_assert(board_last_said(b, &said));
+	ck_assert_uint_lt(strlen(said.text), sizeof(said.text));
+	ck_assert_int_lt(said.unix_ms, INT64_MAX);
+	board_release(b, on_board);
+	board_slot_free(&ours);
+	fd_close(&fd);
+	ck_assert_int_eq(board_total(b, BOARD_requests), 7);
 }
 END_TEST
 
@@ -152,7 +207,9 @@ main(void)
 	tcase_add_test(tc, counters_survive_their_slot_and_gauges_do_not);
 	tcase_add_test(tc, a_full_board_gives_no_slot);
 	tcase_add_test(tc, a_duration_falls_into_the_first_bucket_that_holds_it);
-	tcase_add_test(tc, who_joins_sees_the_same_values);
+	tcase_add_test(tc, who_joins_sees_the_same_values_and_can_not_write_or_shorten_them);
+	tcase_add_test(tc, memory_that_can_be_taken_away_is_not_joined);
+	tcase_add_test(tc, a_slot_of_its_own_is_shown_and_decides_nothing);
 	tcase_add_test(tc, the_last_warning_of_all_processes_is_kept_also_when_its_process_ends);
 	tcase_add_test(tc, names_end_in_the_base_unit_and_what_they_are);
 	tcase_add_loop_test(tc, every_value_has_a_name_and_a_text, 0, BOARD__MAX);

@@ -1,14 +1,17 @@
 /* chan: messages arrive whole and checked, a descriptor moves, a full queue says so. */
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 
 #include <errno.h>
 #include <signal.h>
+#include <stddef.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/must.h"
 #include "shared/chan.h"
 #include "unit.h"
 
@@ -21,6 +24,8 @@ struct seen {
 	int			 fd;
 };
 
+static const struct chan_handover good = { .key = { 1, 101 }, .view = { VIEW_BLOCK, 1, { 101 } }, .request_id = 7,
+    .accepted_ms = 1 };
 static struct ev_loop	*ev;
 static struct chan	 master, worker;
 static struct seen	 at_master, at_worker;
@@ -80,7 +85,7 @@ turn(int times)
 
 START_TEST(a_descriptor_arrives_as_the_same_file_and_leaves_the_sender)
 {
-	struct chan_handover	h = { .key = { 1, 101 }, .request_id = 7 };
+	struct chan_handover	h = good;
 	struct stat		sent, got;
 	int			pipe_fds[2];
 
@@ -123,7 +128,7 @@ END_TEST
 /* Fill the socket and the queue; the descriptor of what does not fit stays ours. */
 START_TEST(a_full_queue_says_so_and_takes_nothing)
 {
-	struct chan_handover	h = { .key = { 1, 101 } };
+	struct chan_handover	h = good;
 	int			fd, rc, sent = 0;
 
 	for (;;) {
@@ -180,6 +185,149 @@ START_TEST(a_peer_that_breaks_the_table_is_closed)
 }
 END_TEST
 
+#define FIELD(f, v)	offsetof(struct chan_handover, f), sizeof(((struct chan_handover *)0)->f), v
+static const struct {
+	const char	*says;
+	size_t		 at, size;
+	const char	*value;		/* NULL: no end to the text */
+} unsound[] = {
+	{ "no match has that id", FIELD(key.match_id, "\0\0\0\0\0\0\0\0") },
+	{ "nor a block", FIELD(key.block_id, "\377\377\377\377\377\377\377\377") },
+	{ "an ETag without an end", FIELD(if_none_match, NULL) },
+	{ "an origin without an end", FIELD(origin, NULL) },
+	{ "a client without an end", FIELD(client, NULL) },
+	{ "a kind that is none", FIELD(kind, "\3") },
+	{ "a view that is none", FIELD(view.kind, "\2") },
+	{ "more blocks than a view has", FIELD(view.nblocks, "\21") },
+	{ "a block's view without its block", FIELD(view.nblocks, "\0") },
+	{ "a view of another block", FIELD(view.blocks[0], "\146\0\0\0\0\0\0\0") },
+	{ "blocks behind the last", FIELD(view.blocks[1], "\146\0\0\0\0\0\0\0") },
+	{ "a match's view in a block's group", FIELD(view.kind, "\1") },
+	{ "request id 0 is the connection's own", FIELD(request_id, "\0\0") },
+	{ "a flag that is neither", FIELD(sse, "\2") },
+};
+
+static void
+spoil(struct chan_handover *h, int i)
+{
+	*h = good;
+	if (unsound[i].value != NULL)
+		memcpy((char *)h + unsound[i].at, unsound[i].value, unsound[i].size);
+	else
+		memset((char *)h + unsound[i].at, 'A', unsound[i].size);
+}
+
+START_TEST(a_hand_over_that_no_request_makes_closes_the_channel)
+{
+	struct {
+		uint32_t		header[2];
+		struct chan_handover	h;
+	} message = { { CHAN_HANDOVER, sizeof(struct chan_handover) }, good };
+	union {
+		struct cmsghdr	align;
+		char		bytes[CMSG_SPACE(sizeof(int))];
+	} control;
+	struct iovec	 iov = { &message, 8 + sizeof(message.h) };
+	struct msghdr	 msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof(control.bytes) };
+	struct cmsghdr	*cm = CMSG_FIRSTHDR(&msg);
+	int		 zero = 0;
+
+	ck_assert_uint_eq(offsetof(__typeof__(message), h), 8);
+	spoil(&message.h, _i);
+	cm->cmsg_level = SOL_SOCKET;
+	cm->cmsg_type = SCM_RIGHTS;
+	cm->cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(cm), &zero, sizeof(int));
+	ck_assert_int_ne(sendmsg(worker.fd, &msg, 0), -1);
+	turn(2);
+	ck_assert_msg(at_master.messages == 0 && at_master.closed == 1, "%s: came through", unsound[_i].says);
+	ck_assert_str_eq(at_master.why, "message with a value that can't be");
+}
+END_TEST
+
+START_TEST(and_is_not_sent)
+{
+	struct chan_handover	h;
+	int			fd = dup(0);
+
+	spoil(&h, _i);
+	ck_assert_int_eq(chan_send(&worker, CHAN_HANDOVER, &h, &fd), -1);
+	ck_assert_int_eq(errno, EINVAL);
+	ck_assert_int_ne(fd, -1);
+	fd_close(&fd);
+	turn(2);
+	ck_assert_int_eq(at_master.closed, 0);
+}
+END_TEST
+
+START_TEST(a_match_s_group_shows_a_block_or_some_of_its_blocks)
+{
+	static const struct view views[] = { { VIEW_BLOCK, 1, { 7 } }, { VIEW_MATCH, 0, { 0 } }, { VIEW_MATCH, 2, { 7, 9 } } };
+	struct chan_handover	h = good;
+	size_t			i;
+	int			fd;
+
+	h.key.block_id = GROUP_WHOLE_MATCH;
+	for (i = 0; i < nitems(views); i++) {
+		fd = dup(0);
+		h.view = views[i];
+		ck_assert_int_eq(chan_send(&worker, CHAN_HANDOVER, &h, &fd), 0);
+		turn(2);
+		ck_assert_int_eq(at_master.messages, (int)i + 1);
+	}
+	h.view = (struct view){ VIEW_MATCH, 2, { 9, 7 } };
+	fd = dup(0);
+	ck_assert_int_eq(chan_send(&worker, CHAN_HANDOVER, &h, &fd), -1);
+	fd_close(&fd);
+}
+END_TEST
+
+/* In the place of libc's: fail when a test wants it to. */
+static int send_errno, recv_errno;
+
+ssize_t
+sendmsg(int fd, const struct msghdr *msg, int flags)
+{
+	if (send_errno == 0)
+		return (syscall(SYS_sendmsg, fd, msg, flags));
+	errno = send_errno;
+	return (-1);
+}
+
+ssize_t
+recvmsg(int fd, struct msghdr *msg, int flags)
+{
+	if (recv_errno == 0)
+		return (syscall(SYS_recvmsg, fd, msg, flags));
+	errno = recv_errno;
+	return (-1);
+}
+
+START_TEST(without_memory_it_is_later)
+{
+	struct chan_drain	d = { 1 };
+	int			i;
+
+	send_errno = recv_errno = _i == 0 ? ENOMEM : ENOBUFS;
+	ck_assert_int_eq(chan_send(&master, CHAN_DRAIN, &d, NULL), 0);
+	turn(5);
+	send_errno = 0;
+	for (i = 0; i < 1000 && master.queued != 0; i++) {
+		usleep(1000);
+		turn(1);
+	}
+	turn(5);
+	ck_assert_int_eq(at_worker.messages, 0);
+	recv_errno = 0;
+	for (i = 0; i < 1000 && at_worker.messages == 0; i++) {
+		usleep(1000);
+		turn(1);
+	}
+	ck_assert_int_eq(at_worker.messages, 1);
+	ck_assert_int_eq(at_worker.closed + at_master.closed, 0);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -191,6 +339,10 @@ main(void)
 	tcase_add_test(tc, messages_stay_apart_and_in_order);
 	tcase_add_test(tc, a_full_queue_says_so_and_takes_nothing);
 	tcase_add_test(tc, the_end_of_the_peer_is_told_once);
+	unit_rows(tc, a_hand_over_that_no_request_makes_closes_the_channel, unsound);
+	unit_rows(tc, and_is_not_sent, unsound);
+	tcase_add_test(tc, a_match_s_group_shows_a_block_or_some_of_its_blocks);
+	tcase_add_loop_test(tc, without_memory_it_is_later, 0, 2);
 	unit_rows(tc, a_peer_that_breaks_the_table_is_closed, broken);
 	return (unit_main(s));
 }
