@@ -62,6 +62,7 @@ struct db {
 	bool			 answered;	/* this connection has answered a query */
 	char			 fatal[256];	/* what the server said when it ended an idle connection; "" nothing */
 	bool			 idle_ended;	/* it did so because it was idle */
+	bool			 unsendable;	/* what was submitted could not be sent: to be lost */
 	int64_t			 lost_ms;	/* since when */
 	unsigned		 generation;	/* connections so far */
 	long			 retry_ms;
@@ -152,6 +153,7 @@ close_connection(struct db *db)
 	db->conn = NULL;
 	db->fatal[0] = '\0';
 	db->idle_ended = false;
+	db->unsendable = false;
 }
 
 /* Did the server end this connection because it was idle? */
@@ -303,37 +305,29 @@ on_resolved(void *arg)
 		connect_now(db);
 }
 
-static void
+/* 0; -1: the connection is of no use any more, and is to be lost from the event loop. */
+static int
 send_head(struct db *db)
 {
 	struct db_query *q = db->queue;
+	int		 unsent;
 
 	set_state(db, DB_BUSY, NO_TIMEOUT);	/* the query has a deadline of its own */
 	q->sent_us = mono_us();
-	if (!PQsendQueryParams(db->conn, q->sql, q->nparams, NULL, q->params, NULL, NULL,
-	    (q->flags & DB_BINARY) != 0)) {
-		lose(db, PQerrorMessage(db->conn));
-		return;
-	}
-	switch (PQflush(db->conn)) {
-	case -1:
-		lose(db, PQerrorMessage(db->conn));
-		break;
-	case 1:
-		watch(db, EV_READ | EV_WRITE);
-		break;
-	default:
-		watch(db, EV_READ);
-		break;
-	}
+	if (!PQsendQueryParams(db->conn, q->sql, q->nparams, NULL, q->params, NULL, NULL, (q->flags & DB_BINARY) != 0) ||
+	    (unsent = PQflush(db->conn)) == -1)
+		return (-1);
+	watch(db, unsent ? EV_READ | EV_WRITE : EV_READ);
+	return (0);
 }
 
 static void
 go_on(struct db *db)
 {
-	if (db->state == DB_IDLE && db->queue != NULL)
-		send_head(db);
-	else if (db->state == DB_OFF && db->queue != NULL && !ev_is_active(&db->timer))
+	if (db->state == DB_IDLE && db->queue != NULL) {
+		if (send_head(db) == -1)
+			lose(db, PQerrorMessage(db->conn));
+	} else if (db->state == DB_OFF && db->queue != NULL && !ev_is_active(&db->timer))
 		connect_start(db);
 }
 
@@ -518,6 +512,8 @@ on_kick(struct ev_loop *ev, ev_timer *w, int revents)
 
 	(void)ev;
 	(void)revents;
+	if (db->unsendable)
+		lose(db, PQerrorMessage(db->conn));
 	if (db->lost && !db_is_up(db))
 		DL_FOREACH_SAFE(db->queue, q, next)
 			if (q->flags & DB_FAIL_FAST)
@@ -659,7 +655,13 @@ db_submit(struct db *db, struct db_query *q)
 	ev_now_update(db->ev);
 	ev_timer_start(db->ev, &q->deadline);
 	DL_APPEND(db->queue, q);
-	kick(db);
+	/* one turn of the event loop less, for what is sent every second */
+	if (db->state != DB_IDLE)
+		kick(db);
+	else if (send_head(db) == -1) {
+		db->unsendable = true;
+		kick(db);
+	}
 }
 
 void
