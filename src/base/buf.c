@@ -74,6 +74,20 @@ buf_puts(struct buf *b, const char *s)
 	buf_add(b, s, strlen(s));
 }
 
+void
+buf_putn(struct buf *b, int64_t n)
+{
+	char		 digits[24], *p = digits + sizeof(digits);
+	uint64_t	 rest = n < 0 ? -(uint64_t)n : (uint64_t)n;
+
+	do {
+		*--p = (char)('0' + rest % 10);
+	} while ((rest /= 10) != 0);
+	if (n < 0)
+		*--p = '-';
+	buf_add(b, p, (size_t)(digits + sizeof(digits) - p));
+}
+
 /* Formats where the bytes belong; a second time only when they did not fit. */
 void
 buf_printf(struct buf *b, const char *fmt, ...)

@@ -10,6 +10,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct buf {
 	char	*data;		/* always NUL-terminated once anything was appended */
@@ -24,6 +25,7 @@ void	buf_reset(struct buf *b);			/* empties, forgets a failure, keeps the memory
 bool	buf_ok(const struct buf *b);
 void	buf_add(struct buf *b, const void *bytes, size_t len);
 void	buf_puts(struct buf *b, const char *s);
+void	buf_putn(struct buf *b, int64_t n);		/* in decimal: lists of tens of thousands are no work for printf */
 void	buf_printf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

@@ -54,6 +54,24 @@ START_TEST(printf_fits_whatever_room_is_left)
 }
 END_TEST
 
+static const struct {
+	int64_t		 n;
+	const char	*text;
+} numbers[] = {
+	{ 0, "0" }, { 7, "7" }, { 10, "10" }, { -1, "-1" }, { INT64_MAX, "9223372036854775807" }, { INT64_MIN, "-9223372036854775808" },
+};
+
+START_TEST(numbers_are_decimal)
+{
+	struct buf	 b = BUF_INIT;
+
+	buf_puts(&b, "=");
+	buf_putn(&b, numbers[_i].n);
+	ck_assert_str_eq(b.data + 1, numbers[_i].text);
+	buf_fini(&b);
+}
+END_TEST
+
 START_TEST(reset_keeps_the_memory)
 {
 	struct buf	 b = BUF_INIT;
@@ -100,6 +118,7 @@ main(void)
 	tcase_add_test(tc, appends_are_joined_and_terminated);
 	tcase_add_test(tc, nothing_is_an_empty_string_too);
 	tcase_add_loop_test(tc, printf_fits_whatever_room_is_left, 0, 20);
+	unit_rows(tc, numbers_are_decimal, numbers);
 	tcase_add_test(tc, reset_keeps_the_memory);
 	tcase_add_test(tc, a_failure_is_remembered_until_reset);
 	return (unit_main(s));
