@@ -40,6 +40,7 @@ BOARD(alive_mono, PRIVATE, MILLISECONDS, "Monotonic time at which the process la
 BOARD(database_away, PRIVATE, NUMBER, "1 while the process has no connection to the database.")
 BOARD(database_connects, COUNTER, NUMBER, "Database connections opened.")
 BOARD(database_losses, COUNTER, NUMBER, "Times a process lost the database; attempts to get it back are not counted.")
+BOARD(database_errors, COUNTER, NUMBER, "Requests that the database answered with an error of the site's making; the log says which.")
 BOARD(requests, COUNTER, NUMBER, "Requests read by workers.")
 BOARD(requests_bad, COUNTER, NUMBER, "Connections to the FastCGI socket that brought no good request.")
 BOARD(handovers, COUNTER, NUMBER, "Requests handed over to a loop.")

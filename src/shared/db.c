@@ -676,6 +676,16 @@ db_cancel(struct db_query *q)
 	q->db = NULL;
 }
 
+size_t
+db_waiting(const struct db *db)
+{
+	const struct db_query	*q;
+	size_t			 n;
+
+	DL_COUNT(db->queue, q, n);
+	return (n);
+}
+
 bool
 db_is_up(const struct db *db)
 {

@@ -19,6 +19,7 @@
 #include "wire/event.h"
 #include "worker/body.h"
 #include "worker/request.h"
+#include "worker/writes.h"
 
 #define QUERY_TIMEOUT_MS	5000
 #define MAX_TRIES		20
@@ -31,6 +32,7 @@ enum { COL_SEAT, COL_BLOCK, COL_OUTCOME, COL_EXPIRES };
 
 struct allocation {
 	unsigned	 tries;
+	struct db	*lane;
 	char		 user[ID_BYTES], duration[32], lifetime[32], max_holds[24];
 	char		*seats;		/* "{101,102}" */
 	size_t		 n;
@@ -93,7 +95,7 @@ try_again(struct request *rq, const struct db_answer *a)
 
 	if ((strcmp(a->sqlstate, "40001") != 0 && strcmp(a->sqlstate, "40P01") != 0) || ++al->tries >= MAX_TRIES)
 		return (false);
-	db_submit(rq->service->reads, &rq->query);
+	db_submit(al->lane, &rq->query);
 	return (true);
 }
 
@@ -157,13 +159,17 @@ tell_loops(const struct request *rq, const struct db_answer *a)
 static bool
 done(struct request *rq, const struct db_answer *a)
 {
-	int row, ok = 0, refused = 0;
+	struct allocation	*al = rq->state;
+	int			 row, ok = 0, refused = 0;
 
 	if (a->result == NULL) {
+		if (strcmp(a->sqlstate, "55P03") == 0)
+			writes_met_lock(rq->service->writes, rq->route.ids[0], al->ids, al->n);
 		if (!try_again(rq, a))
 			request_database_error(rq, a);
 		return (false);
 	}
+	writes_went_through(rq->service->writes, rq->route.ids[0], al->ids, al->n);
 	for (row = 0; row < PQntuples(a->result); row++) {
 		ok += strcmp(value(a, row, COL_OUTCOME), "ok") == 0;
 		refused += reason_of(value(a, row, COL_OUTCOME)) != NULL;
@@ -370,6 +376,7 @@ action_allocate(struct request *rq)
 	const struct act	*act = act_of(rq);
 	struct body		 body = { .nseats = 0 };
 	struct allocation	*al;
+	bool			 hot;
 
 	if (!take_body(rq, &body))
 		return;
@@ -381,13 +388,20 @@ action_allocate(struct request *rq)
 		request_out_of_memory(rq);
 		return;
 	}
+	if ((al->lane = writes_lane(rq->service->writes, rq->route.ids[0], al->ids, al->n, &hot)) == NULL) {
+		if (hot)
+			request_error(rq, 503, "the seat is busy, please try again");
+		else
+			request_refuse(rq, REFUSAL_OVERLOAD);
+		return;
+	}
 	rq->query.params[0] = rq->text[0];
 	rq->query.params[1] = al->user;
 	rq->query.params[2] = al->seats;
 	rq->query.params[3] = al->duration;
 	rq->query.params[4] = al->max_holds;
 	rq->query.params[5] = al->lifetime;
-	request_query(rq, rq->service->reads, act->sql, act->nparams, act->flags, QUERY_TIMEOUT_MS, act->done);
+	request_query(rq, al->lane, act->sql, act->nparams, act->flags, QUERY_TIMEOUT_MS, act->done);
 }
 
 /*

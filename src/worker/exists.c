@@ -5,9 +5,9 @@
 #include <utlist.h>
 
 #include "base/buf.h"
-#include "base/log.h"
 #include "base/must.h"
 #include "shared/db.h"
+#include "worker/complaint.h"
 #include "worker/exists.h"
 
 #define SQL_BLOCK	"SELECT seatcast.block_exists($1::bigint, $2::bigint)"
@@ -30,9 +30,11 @@ struct lookup {
 };
 
 struct exists {
-	struct ev_loop	*ev;
-	struct db	*db;
-	struct lookup	*lookups;
+	struct ev_loop		*ev;
+	struct db		*db;
+	const struct board	*board;
+	struct board_slot	*slot;
+	struct lookup		*lookups;
 };
 
 static void
@@ -81,7 +83,7 @@ on_answer(struct db_query *q, const struct db_answer *a)
 		return;
 	}
 	if (a->result == NULL)
-		log_warnx("request: %s (SQLSTATE %s); `seatcast --check` says more", a->error, a->sqlstate);
+		complain(l->exists->board, l->exists->slot, a);
 	else
 		answer = PQntuples(a->result) == 1 && strcmp(PQgetvalue(a->result, 0, 0), "t") == 0 ? EXISTS_YES : EXISTS_NO;
 	HASH_DEL(l->exists->lookups, l);
@@ -170,7 +172,7 @@ exists_forget(struct exists_asker *asker)
 }
 
 struct exists *
-exists_new(struct ev_loop *ev, struct db *db)
+exists_new(struct ev_loop *ev, struct db *db, const struct board *board, struct board_slot *slot)
 {
 	struct exists *e;
 
@@ -178,6 +180,8 @@ exists_new(struct ev_loop *ev, struct db *db)
 		return (NULL);
 	e->ev = ev;
 	e->db = db;
+	e->board = board;
+	e->slot = slot;
 	return (e);
 }
 

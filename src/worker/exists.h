@@ -14,6 +14,8 @@
 
 #include "shared/view.h"
 
+struct board;
+struct board_slot;
 struct db;
 struct exists;
 struct lookup;
@@ -36,7 +38,7 @@ struct exists_asker {
 	ev_timer		 patience;
 };
 
-struct exists	*exists_new(struct ev_loop *ev, struct db *db);	/* NULL: ENOMEM; db stays the caller's */
+struct exists	*exists_new(struct ev_loop *ev, struct db *db, const struct board *board, struct board_slot *slot);	/* NULL: ENOMEM; all stay the caller's */
 void		 exists_free(struct exists **ep);	/* nobody asks any more */
 
 /* done is called later, within timeout_ms.  0; -1: ENOMEM, done is not called. */

@@ -9,11 +9,11 @@
 
 #include "base/buf.h"
 #include "base/fd.h"
-#include "base/log.h"
 #include "base/mono.h"
 #include "shared/board.h"
 #include "wire/http.h"
 #include "worker/answer.h"
+#include "worker/complaint.h"
 #include "worker/request.h"
 
 /* After a complete answer or hand-over nothing of it is left but the struct. */
@@ -224,10 +224,10 @@ request_database_error(struct request *rq, const struct db_answer *a)
 	for (i = 0; i < sizeof(database_errors) / sizeof(database_errors[0]); i++)
 		if (strcmp(a->sqlstate, database_errors[i].sqlstate) == 0) {
 			if (database_errors[i].for_operator)
-				log_warnx("request: %s (SQLSTATE %s); `seatcast --check` says more", a->error, a->sqlstate);
+				complain(rq->service->board, rq->service->slot, a);
 			request_error(rq, 503, database_errors[i].message);
 			return;
 		}
-	log_warnx("request: %s (SQLSTATE %s); `seatcast --check` says more", a->error, a->sqlstate);
+	complain(rq->service->board, rq->service->slot, a);
 	request_error(rq, 503, "the database reported an error, please try again shortly");
 }

@@ -19,6 +19,7 @@ struct db;
 struct exists;
 struct opts;
 struct request;
+struct writes;
 
 struct service {
 	const struct opts	*opts;
@@ -29,6 +30,7 @@ struct service {
 	struct answers		*answers;
 	struct db		*reads;		/* existence, the stadium, readiness */
 	struct exists		*exists;
+	struct writes		*writes;
 	struct request		*requests;	/* all of them */
 	int			 replay_fd;	/* memory from which libfcgi reads; -1: not made yet */
 	bool			 draining;	/* streams are refused */

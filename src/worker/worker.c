@@ -28,6 +28,7 @@
 #include "worker/acceptor.h"
 #include "worker/answer.h"
 #include "worker/request.h"
+#include "worker/writes.h"
 
 #define MASTER_QUEUE		512	/* hand-overs the master may be behind: everybody comes when the sale opens */
 
@@ -279,7 +280,8 @@ start_service(struct worker *w)
 	s->draining = in->alone;
 	s->replay_fd = -1;
 	if ((s->answers = answers_new(w->ev)) == NULL || (s->reads = db_new(w->ev, in->opts->database, in->slot)) == NULL ||
-	    (s->exists = exists_new(w->ev, s->reads)) == NULL)
+	    (s->exists = exists_new(w->ev, s->reads, in->board, in->slot)) == NULL ||
+	    (s->writes = writes_new(w->ev, in->opts->database, in->slot)) == NULL)
 		fatal("start");
 	if (in->opts->join == NULL)
 		db_open(s->reads);	/* one that joined is one of many: only if it needs to */
@@ -316,6 +318,7 @@ worker_main(const struct inherit *in)
 	answers_free(&w->service.answers);
 	fd_close(&w->service.replay_fd);
 	exists_free(&w->service.exists);
+	writes_free(&w->service.writes);
 	db_free(&w->service.reads);
 	chan_fini(&w->master);
 	alive_stop(&w->alive, w->ev);
