@@ -251,9 +251,9 @@ sub turn {
 }
 
 sub refund_rows {
-	my ($row, $n) = (int(2 * ($now - $act_from)), 20);
-	my @seats = grep { defined } @{$seats{+STAR}}[$row * $n .. $row * $n + $n - 1];
-	return refund(@seats) if @seats;
+	my ($all, $n) = ($seats{+STAR}, 20);
+	my $from = $n * int(2 * ($now - $act_from));
+	return refund(@$all[$from .. ($from + $n > @$all ? @$all : $from + $n) - 1]) if $from < @$all;
 	$stage->sql("UPDATE allocations SET status = 'AVAILABLE', user_id = NULL, hold_expires_at = NULL WHERE match_id = @{[MATCH]} AND status <> 'AVAILABLE'");
 	@buyers = ();
 	look();

@@ -59,6 +59,10 @@ for my $file (glob "$src/src/{,*/}*.c") {
 }
 is(join("\n", @unsaid), '', 'every warning and fatal error of the source is in the manual');
 
+# Both READMEs have the same command lines; what stands after # is prose.
+my ($english, $korean) = map { join '', map { s/\s+#.*//r } slurp("$src/$_") =~ /^ {4}(?:\.\/|apt-get|runuser|sed|echo|cp|make|systemctl|systemd-run|lighttpd-|lighttpd -|curl|rm).*\n(?: {8}.*\n)?/mg } qw(README README.ko);
+is($korean, $english, 'README.ko has the commands of README');
+
 SKIP: {
 	my $lint = `mandoc -T lint -W warning '$src/man/seatcast.8' 2>&1`;
 	skip 'mandoc is not installed', 1 if $? == -1 || $? >> 8 == 127;

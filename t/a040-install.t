@@ -46,7 +46,8 @@ sub installs {
 	$add->('seatcast/web', 644, glob "$src/web/*.*");
 	$add->('doc/seatcast', 644, 'lighttpd.conf.sample', qw(README README.ko COPYING NEWS SECURITY CONTRIBUTING HACKING), glob "$src/doc/[a-z]*.*");	# in capitals: for who works on it
 	$add->('doc/seatcast/decisions', 644, glob "$src/doc/decisions/*");
-	$add->('doc/seatcast/examples', -x ? 755 : 644, $_) for glob "$src/etc/*";
+	$add->('doc/seatcast/examples', -x ? 755 : 644, $_) for grep { !/completion/ } glob "$src/etc/*";
+	$file{"$share/bash-completion/completions/seatcast"} = 644;
 	my @files = grep { $is->{$_} ne 'directory' } sort keys %$is;
 	is(join("\n", grep { !$is->{$_} } sort keys %file), '', "$prefix: everything is there");
 	is(join("\n", grep { !$file{$_} } @files), '', '… and nothing besides');

@@ -35,16 +35,23 @@ like($help, qr/--$_\b/, "--help has --$_") for qw(buyers speed port bind for slo
 
 my ($made) = do { local $/; open my $fh, '<', "$src/quickstart" or die; readline($fh) =~ /^(bootstrapped\(\) \{.*?^\})/ms };
 sub bootstrapped { return system('bash', '-c', "cd '$tmp/tree' && $made\nbootstrapped") == 0 }
-my @files = (qw(configure Makefile.in config.h.in aclocal.m4), map { "build-aux/$_" } qw(compile depcomp install-sh missing tap-driver.sh));
+my @aux = qw(compile depcomp install-sh missing tap-driver.sh);
+my @files = (qw(configure Makefile.in config.h.in aclocal.m4), map { "build-aux/$_" } @aux);
 mkdir "$tmp/tree";
 mkdir "$tmp/tree/build-aux";
-for (@files) { open my $fh, '>', "$tmp/tree/$_" or die "$_: $!"; print $fh "x\n" }
+for my $name ('configure.ac', @files) {
+	open my $fh, '>', "$tmp/tree/$name" or die "$name: $!";
+	print $fh $name eq 'configure' ? "ac_aux_files=\"@aux\"\n" : "x\n";
+}
+utime((time + 5) x 2, "$tmp/tree/configure") or die;
 ok(bootstrapped(), 'all of what bootstrap makes is there');
 for (@files) {
 	rename "$tmp/tree/$_", "$tmp/aside";
 	ok(!bootstrapped(), "$_ is missing");
 	rename "$tmp/aside", "$tmp/tree/$_";
 }
+utime((time + 10) x 2, "$tmp/tree/configure.ac") or die;
+ok(!bootstrapped(), 'configure.ac has become another since');
 
 # ---- a second try ----
 

@@ -15,6 +15,7 @@ use JSON::PP qw(decode_json);
 use Socket;
 use Test::More ();
 use Time::HiRes qw(time);
+use Answers;
 use FastCGI;
 
 sub new {
@@ -45,7 +46,7 @@ sub request {
 	    : join("\r\n", "$method $path HTTP/1.1", (map { "$_: $h{$_}" } sort keys %h), '', '') . ($body // '');
 	@$self{qw(fh opened_at in mode body status headers closed stopped sse event error)} =
 	    ($fh, time, '', 'head', '', undef, {}, undef, 0, '', {}, undef);
-	@$self{qw(events next reader head)} = ([], 0, FastCGI::Reader->new, '');
+	@$self{qw(events next reader head noted)} = ([], 0, FastCGI::Reader->new, '', 0);
 	$self->pump;
 	return $self;
 }
@@ -95,7 +96,24 @@ sub take {				# read what is there
 	return;
 }
 
-sub over { my ($self, $how) = @_; $self->{closed} = $how; $self->{closed_at} = time; $self->close; return }
+sub over {
+	my ($self, $how) = @_;
+	$self->{closed} = $how;
+	$self->{closed_at} = time;
+	$self->close;
+	$self->note_answer if defined $self->{status};
+	return;
+}
+
+# For the check against doc/openapi.yaml: a stream is its header, its events follow one by one.
+sub note_answer {
+	my ($self) = @_;
+	return if $self->{noted}++;
+	my $stream = ($self->{headers}{'content-type'} // '') =~ m{^text/event-stream};
+	Answers::record(kind => 'answer', test => $0, base => $self->{s}{seatcast}{base_path} // '', method => $self->{method}, path => $self->{path},
+		status => $self->{status}, headers => $self->{headers}, body => $stream ? '' : $self->{body}, cut => ($self->{closed} // '') eq 'cut' ? 1 : 0);
+	return;
+}
 
 sub take_http {
 	my ($self, $bytes) = @_;
@@ -168,6 +186,8 @@ sub take_event {
 	$self->{seats} = { map { ($_->{id} => $_->{status}) } @{$data->{seats}} } if $e->{type} eq 'init' && $data;
 	$self->{seats}{$data->{seatId}} = $data->{status} if $e->{type} eq 'update' && $data;
 	push @{$self->{events}}, $e;
+	$self->note_answer;
+	Answers::record(kind => 'event', test => $0, base => $self->{s}{seatcast}{base_path} // '', path => $self->{path}, type => $e->{type}, data => $e->{data});
 	return;
 }
 

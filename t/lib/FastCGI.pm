@@ -16,6 +16,7 @@ use IO::Select;
 use IO::Socket::INET;
 use IO::Socket::UNIX;
 use Time::HiRes qw(time);
+use Answers;
 
 use constant {
 	FCGI_BEGIN_REQUEST => 1, FCGI_ABORT_REQUEST => 2, FCGI_END_REQUEST => 3, FCGI_PARAMS => 4,
@@ -120,7 +121,11 @@ sub send {
 	return $self;
 }
 
-sub request { my ($self, %o) = @_; return $self->send(fcgi_request(%o), chunk => $o{chunk}) }
+sub request {
+	my ($self, %o) = @_;
+	$self->{asked} = $o{env} || $o{role} ? undef : { method => $o{method} // 'GET', path => $o{path} // '/' };
+	return $self->send(fcgi_request(%o), chunk => $o{chunk});
+}
 sub shut_write { my ($self) = @_; shutdown $self->{fh}, 1; return $self }
 sub close { my ($self) = @_; CORE::close delete $self->{fh} if $self->{fh}; return $self }
 
@@ -151,7 +156,10 @@ sub read_until {
 sub answer {
 	my ($self, $within) = @_;
 	$self->read_until(sub { defined $self->{protocol_status} }, $within);
-	return { %{fcgi_cgi_answer($self->{stdout}) // {}}, map { $_ => $self->{$_} } qw(protocol_status closed stderr) };
+	my $answer = fcgi_cgi_answer($self->{stdout}) // {};
+	Answers::record(kind => 'answer', test => $0, %{$self->{asked}}, %$answer) if $self->{asked} && $answer->{headers} && defined $self->{protocol_status}
+	    && ($answer->{headers}{'content-type'} // '') !~ m{^text/event-stream};
+	return { %$answer, map { $_ => $self->{$_} } qw(protocol_status closed stderr) };
 }
 
 # True when the peer closes within the time.
