@@ -1,5 +1,5 @@
 /*
- * loop - one group: the poll of one (match, block) and all its viewers.
+ * loop - one group: the poll of a block or of a whole match, and all its viewers.
  *
  * Wires poller, fanout and the channel to the master together and decides when
  * to poll and when to leave; what they do is in their own files.
@@ -271,9 +271,11 @@ loop_main(const struct inherit *in)
 {
 	static const struct poller_callbacks callbacks = { on_change, on_poll, on_freshness };
 	struct loop	 loop = { .in = in }, *lp = &loop;
+	char		 name[GROUP_NAME_BYTES];
 
-	log_process("loop %lld/%lld", (long long)in->key.match_id, (long long)in->key.block_id);
-	title_set("loop %lld/%lld", (long long)in->key.match_id, (long long)in->key.block_id);
+	group_name(name, &in->key);
+	log_process("loop %s", name);
+	title_set("loop %s", name);
 	tune_malloc();
 	lp->ev = evloop_new();
 	chan_init(&lp->master, lp->ev, in->channel_fd, CHAN_LOOP, CHAN_MASTER, MASTER_QUEUE,

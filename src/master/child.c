@@ -80,8 +80,10 @@ leave_master(struct master *m, struct inherit *in)
 const char *
 child_name(const struct child *c, char *out, size_t size)
 {
+	char	 name[GROUP_NAME_BYTES];
+
 	if (c->kind == BOARD_LOOP)
-		snprintf(out, size, "loop %lld/%lld", (long long)c->key.match_id, (long long)c->key.block_id);
+		snprintf(out, size, "loop %s", group_name(name, &c->key));
 	else
 		snprintf(out, size, "worker");
 	return (out);

@@ -133,7 +133,8 @@ make_room(struct master *m)
 static struct child *
 group_loop(struct master *m, const struct group_key *key, enum refusal_reason *reason_r)
 {
-	struct group *g = group_find(m, key);
+	struct group	*g = group_find(m, key);
+	char		 name[GROUP_NAME_BYTES];
 
 	if (g != NULL && g->loop != NULL)
 		return (g->loop);
@@ -153,8 +154,7 @@ group_loop(struct master *m, const struct group_key *key, enum refusal_reason *r
 		return (NULL);
 	}
 	atomic_store_explicit(&g->loop->slot->live, 1, memory_order_release);
-	log_debug("loop %lld/%lld: forked, pid %d", (long long)key->match_id, (long long)key->block_id,
-	    (int)g->loop->pid);
+	log_debug("loop %s: forked, pid %d", group_name(name, key), (int)g->loop->pid);
 	return (g->loop);
 }
 

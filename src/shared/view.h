@@ -10,6 +10,7 @@
 #define VIEW_H
 
 #include <stdint.h>
+#include <stdio.h>
 
 #define GROUP_WHOLE_MATCH	0	/* as block_id: ids begin with 1 */
 
@@ -17,6 +18,18 @@ struct group_key {
 	int64_t	match_id;
 	int64_t	block_id;		/* or GROUP_WHOLE_MATCH */
 };
+
+/* What processes and the log call it: "1/101", or "1" for a whole match.  Returns out. */
+#define GROUP_NAME_BYTES	48
+static inline const char *
+group_name(char *out, const struct group_key *key)
+{
+	if (key->block_id == GROUP_WHOLE_MATCH)
+		snprintf(out, GROUP_NAME_BYTES, "%lld", (long long)key->match_id);
+	else
+		snprintf(out, GROUP_NAME_BYTES, "%lld/%lld", (long long)key->match_id, (long long)key->block_id);
+	return (out);
+}
 
 #define VIEW_MAX_BLOCKS	16		/* SPEC 2a */
 
