@@ -85,6 +85,16 @@ $s->expect('a change has a delay', sub {
 cmp_ok($delay{sum}, '<', 0.8 * ($ENV{SEATCAST_PATIENCE} // 1), sprintf '… of a poll interval at most: %.0f ms', 1000 * $delay{sum});
 cmp_ok($delay{sum}, '>', 0.1, '… and not only of its sending');
 
+# ---- seats that are sold through it ----
+
+sub sell { my ($what, $body) = @_; return $s->http(POST => "/api/matches/1/allocation/seats/$what", {}, $body)->{status} }
+is(sell('105/hold', '{"userId":7}'), 200, 'a seat is held');
+is(sell('hold', '{"userId":7,"seatIds":[106,107]}'), 200, 'two at once');
+is(sell('105/hold', '{"userId":8}'), 409, 'another buyer is too late');
+is(sell('confirm', '{"userId":7,"seatIds":[105,106]}'), 200, 'two are bought');
+is(sell('107/release', '{"userId":7}'), 204, 'one is given back');
+is(join(' ', map { $s->counter($_) } qw(seats_held seats_sold seats_released conflicts)), '3 2 1 1', 'all of it is counted');
+
 # ---- people and supervisors ----
 
 my $page = $s->http(GET => '/status');

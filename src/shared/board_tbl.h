@@ -44,6 +44,10 @@ BOARD(database_errors, COUNTER, NUMBER, "Requests that the database answered wit
 BOARD(requests, COUNTER, NUMBER, "Requests read by workers.")
 BOARD(requests_bad, COUNTER, NUMBER, "Connections to the FastCGI socket that brought no good request.")
 BOARD(handovers, COUNTER, NUMBER, "Requests handed over to a loop.")
+BOARD(seats_held, COUNTER, NUMBER, "Seats held or held anew by requests to this service.")
+BOARD(seats_released, COUNTER, NUMBER, "Seats given back by requests to this service.")
+BOARD(seats_sold, COUNTER, NUMBER, "Seats bought by requests to this service.")
+BOARD(conflicts, COUNTER, NUMBER, "Requests answered 409 because of the state of a seat.")
 BOARD(busy, COUNTER, MICROSECONDS, "Time workers spent on requests.")
 #define REFUSAL(NAME, name, why, text)	BOARD(refused_##name, COUNTER, NUMBER, "Requests refused: " why ".")
 #include "shared/refusal_tbl.h"

@@ -15,6 +15,7 @@
 #include "base/buf.h"
 #include "base/must.h"
 #include "base/opts.h"
+#include "shared/board.h"
 #include "shared/chan.h"
 #include "wire/event.h"
 #include "worker/body.h"
@@ -155,9 +156,9 @@ tell_loops(const struct request *rq, const struct db_answer *a)
 	}
 }
 
-/* All seats are ok, and the loops are told.  false: rq is answered, or its query is under way again. */
+/* All seats are ok, counted, and the loops are told.  false: rq is answered, or its query is under way again. */
 static bool
-done(struct request *rq, const struct db_answer *a)
+done(struct request *rq, const struct db_answer *a, enum board_value counter)
 {
 	struct allocation	*al = rq->state;
 	int			 row, ok = 0, refused = 0;
@@ -176,10 +177,12 @@ done(struct request *rq, const struct db_answer *a)
 	}
 	if (row == 0 || ok + refused < row)
 		request_error(rq, 404, "no such match or seat");
-	else if (refused > 0)
+	else if (refused > 0) {
+		board_add(rq->service->slot, BOARD_conflicts, 1);
 		answer_conflict(rq, a);
-	else {
+	} else {
 		tell_loops(rq, a);
+		board_add(rq->service->slot, counter, (int64_t)al->n);
 		return (true);
 	}
 	return (false);
@@ -222,7 +225,7 @@ on_hold_one(struct db_query *q, const struct db_answer *a)
 	struct allocation	*al = rq->state;
 	struct buf		 b = BUF_INIT;
 
-	if (!done(rq, a))
+	if (!done(rq, a, BOARD_seats_held))
 		return;
 	buf_puts(&b, "{\"status\":200,\"data\":{");
 	put_held(&b, a, al->ids[0]);
@@ -238,7 +241,7 @@ on_hold(struct db_query *q, const struct db_answer *a)
 	struct buf		 b = BUF_INIT;
 	size_t			 i;
 
-	if (!done(rq, a))
+	if (!done(rq, a, BOARD_seats_held))
 		return;
 	buf_puts(&b, "{\"status\":200,\"data\":{\"heldSeats\":[");
 	for (i = 0; i < al->n; i++) {
@@ -253,7 +256,7 @@ on_hold(struct db_query *q, const struct db_answer *a)
 static void
 on_release(struct db_query *q, const struct db_answer *a)
 {
-	if (done(q->arg, a))
+	if (done(q->arg, a, BOARD_seats_released))
 		request_answer(q->arg, 204, NULL, NULL, NULL, 0);
 }
 
@@ -265,7 +268,7 @@ on_confirm(struct db_query *q, const struct db_answer *a)
 	struct buf		 b = BUF_INIT;
 	size_t			 i;
 
-	if (!done(rq, a))
+	if (!done(rq, a, BOARD_seats_sold))
 		return;
 	buf_puts(&b, "{\"status\":200,\"data\":{\"confirmedSeats\":[");
 	for (i = 0; i < al->n; i++)

@@ -443,9 +443,13 @@ totals(struct buf *b, const struct board *board, const struct opts *o, size_t gr
 	tile(b, "workers", (int64_t)count_kind(board, BOARD_WORKER), false);
 	tile(b, "good polls", board_total(board, BOARD_polls), false);
 	tile(b, "events sent", board_total(board, BOARD_events), false);
+	tile(b, "seats held here", board_total(board, BOARD_seats_held), false);
+	tile(b, "seats sold here", board_total(board, BOARD_seats_sold), false);
+	tile(b, "conflicts (409)", board_total(board, BOARD_conflicts), false);
 	tile(b, "failed polls", board_total(board, BOARD_polls_failed), true);
 	tile(b, "late seats", board_total(board, BOARD_late_seats), true);
 	tile(b, "stalled viewers", board_total(board, BOARD_stalls), true);
+	tile(b, "database errors", board_total(board, BOARD_database_errors), true);
 	tile(b, "database losses", board_total(board, BOARD_database_losses), true);
 	tile(b, "crashes", board_total(board, BOARD_loop_crashes) + board_total(board, BOARD_worker_restarts), true);
 	buf_puts(b, "</dl>");
