@@ -123,6 +123,7 @@ viewer_new(struct audience *a, const struct chan_handover *h, int fd, uint64_t n
 	v->request_id = h->request_id;
 	v->is_stream = h->kind == CHAN_STREAM;
 	v->state = VIEWER_NEW;
+	v->heard_ms = mono_ms();
 	ev_io_init(&v->io, a->on_io, fd, EV_READ);
 	v->io.data = v;
 	viewer_move(v, VIEWER_WAITING);
