@@ -28,7 +28,6 @@
 #define LINE_MAX_BYTES	65536
 #define PIPE_PARTS	512
 #define PIPE_BYTES	65536		/* what the kernel takes for a browser that reads nothing */
-#define FRESH_BYTES	400
 #define BUSY_AFTER_US	(5 * SECOND)	/* SPEC 1: so long a stream may wait for a state to show */
 
 enum parse { P_RECORD, P_CONTENT, P_ENDED };
@@ -49,6 +48,7 @@ struct browser {
 	uint16_t	 request_id;
 	struct view	 view;
 	char		 id[STREAM_ID_BYTES];
+	char		 claim[STREAM_ID_BYTES];	/* instead of its own, the next time */
 	int64_t		 id_us;
 	int64_t		 retry_ms;
 	int		 returns;			/* serial of the timer */
@@ -340,7 +340,7 @@ browser_loop_died(void)
 			continue;
 		s->closed = true;
 		if (s->b != NULL) {
-			if (s->out == 0)
+			if (s->out == 0 && s->room > 0)
 				broken("answered", "browser %d: the loop is gone, said that it had begun to answer, and had not: "
 				    "the web server says 500 and EventSource gives up", s->b->who);
 			ended(s->b);
@@ -464,8 +464,7 @@ new_socket(struct browser *b)
 static void
 hand_over(struct browser *b, enum chan_kind kind, const char *id)
 {
-	struct chan_handover	 h;
-	struct sock		*s;
+	struct chan_handover h;
 
 	memset(&h, 0, sizeof(h));
 	h.key.match_id = MATCH;
@@ -499,9 +498,6 @@ hand_over(struct browser *b, enum chan_kind kind, const char *id)
 	b->has_event = b->has_data = b->has_id = false;
 	b->stale = false;
 	apply_net(b);
-	s = sock_of(b->fd);
-	if (s->room < FRESH_BYTES)	/* a socket that is new takes the response header */
-		s->room = FRESH_BYTES;
 	master_hand_over(&h, b->fd);
 }
 
@@ -509,7 +505,8 @@ static void
 connect_now(struct browser *b)
 {
 	b->retry_ms = 2000;
-	hand_over(b, CHAN_STREAM, b->id);
+	hand_over(b, CHAN_STREAM, b->claim[0] != '\0' ? b->claim : b->id);
+	b->claim[0] = '\0';
 }
 
 /* An id is good for the same blocks and for fewer. */
@@ -526,7 +523,7 @@ shows_less(const struct view *v, const struct view *than)
 	return (n == v->nblocks);
 }
 
-enum { HOW_EARLY = 1, HOW_OTHER_REQUEST_ID = 2, HOW_GARBAGE = 4, HOW_FUTURE = 8, HOW_FORGETFUL = 16 };
+enum { HOW_EARLY = 1, HOW_OTHER_REQUEST_ID = 2, HOW_GARBAGE = 4, HOW_FUTURE = 8, HOW_FORGETFUL = 16, HOW_ANY_ID = 32 };
 
 void
 browser_come(int who, int how, int blocks)
@@ -546,6 +543,8 @@ browser_come(int who, int how, int blocks)
 		if (b->view.kind == VIEW_BLOCK ? i == (setup.match ? blocks / 4 % setup.nblocks : 0) : (blocks >> i) & 1)
 			b->view.blocks[b->view.nblocks++] = BLOCK_ID(i);
 	if (how & HOW_FORGETFUL || !shows_less(&b->view, &before)) {
+		if (how & HOW_ANY_ID)	/* with the id of another view: it gets everything all the same */
+			memcpy(b->claim, b->id, sizeof(b->claim));
 		b->id[0] = '\0';
 		b->shows = false;
 		memset(b->status, NONE, sizeof(b->status));

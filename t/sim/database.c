@@ -467,7 +467,6 @@ back_to_primary(void *arg, int number)
 	(void)number;
 	if (standby_until_us != 0 && !on_standby()) {
 		standby_until_us = 0;
-		behind_since_us = 0;
 		oracle_truth_all();
 		database_cut();
 	}
@@ -955,8 +954,6 @@ on_served(void *arg, int life)
 	} else {
 		if (on_standby()) {
 			oracle_back_in_time(behind_since_us != 0 ? world_us - behind_since_us : 0, strstr(q->sql, "changes(") == NULL);
-			if (!(odd_left > 0 && odd_way < 2))
-				behind_since_us = 0;
 			swap_past(world_us - standby_lag_us, true);
 			oracle_truth_all();
 		}
@@ -964,6 +961,8 @@ on_served(void *arg, int life)
 		if (on_standby())
 			swap_past(0, false);
 		r->counts = !(odd_left > 0 && odd_way < 2);
+		if (r->counts)
+			behind_since_us = 0;
 		if (odd_left > 0 && --odd_left == 0)
 			unwell();
 	}

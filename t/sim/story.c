@@ -107,7 +107,7 @@ fill(struct action *a)
 		a->a = (int)between(0, setup.nseats - 1);
 		break;
 	case A_STEP:
-		a->a = (int)ONE_OF(-3600000, 3600000, -5000, 5000, -700, 700);
+		a->a = (int)ONE_OF(-3600000, 3600000, -5000, -4000, -3000, 5000, -700, 700);
 		break;
 	case A_DOWN: case A_FREEZE:
 		a->a = (int)ONE_OF(300, 2000, 4500, 20000);
@@ -137,7 +137,7 @@ fill(struct action *a)
 		break;
 	case A_COME:
 		a->who = (int)between(0, BROWSERS - 3);
-		a->a = (int)between(0, 1) | (int)ONE_OF(0, 0, 0, 0, 2, 4, 8, 16);
+		a->a = (int)between(0, 1) | (int)ONE_OF(0, 0, 0, 0, 2, 4, 8, 16, 32);
 		a->b = (int)between(0, 31);
 		break;
 	case A_GO:
