@@ -15,7 +15,7 @@
 #define NAME_BYTES	64	/* --name or SEATCAST_NAME */
 #define DURATION_BYTES	32
 
-enum opt_type { STRING, DURATION, NUMBER, MODE, LEVEL, TARGET, FLAG };
+enum opt_type { STRING, ORIGINS, PREFIX, DURATION, NUMBER, MODE, LEVEL, TARGET, FLAG };
 
 static const struct opt {
 	const char	*name;
@@ -192,6 +192,36 @@ set_string(const struct opt *opt, const char *value, const char **field, const s
 	return (0);
 }
 
+/* Origins as browsers write them (RFC 6454, 6.2), separated by commas: no star, since answers allow credentials. */
+static int
+set_origins(const struct opt *opt, const char *value, const char **field, const struct complaint *c)
+{
+	const char	*at, *host;
+	size_t		 len;
+
+	for (at = value; *at != '\0'; at += len) {
+		at += strspn(at, ", ");
+		len = strcspn(at, ", ");
+		if (len == 0)
+			continue;
+		host = strstr(at, "://");
+		if (host == NULL || host == at || host + 3 >= at + len ||
+		    strcspn(host + 3, "/?#*@") < (size_t)(at + len - host - 3) ||
+		    strcspn(at, "ABCDEFGHIJKLMNOPQRSTUVWXYZ*") < len)
+			return (complain(c, "%.*s: must be an origin, as in https://www.example.org: lower case, no path, no *",
+			    (int)len, at));
+	}
+	return (set_string(opt, value, field, c));
+}
+
+static int
+set_prefix(const struct opt *opt, const char *value, const char **field, const struct complaint *c)
+{
+	if (value[0] != '/' || strpbrk(value, "?#%") != NULL)
+		return (complain(c, "%.40s: must be a path, as in /tickets", value));
+	return (set_string(opt, value, field, c));
+}
+
 /* The index of value among names; -1: it is none of them. */
 static int
 find_name(const char *const *names, size_t n, const char *value)
@@ -246,6 +276,10 @@ set(struct opts *o, const struct opt *opt, const char *value, const struct compl
 	switch (opt->type) {
 	case STRING:
 		return (set_string(opt, value, field, c));
+	case ORIGINS:
+		return (set_origins(opt, value, field, c));
+	case PREFIX:
+		return (set_prefix(opt, value, field, c));
 	case DURATION:
 		return (set_duration(opt, value, field, c));
 	case NUMBER:
@@ -400,6 +434,8 @@ help_values(char *out, size_t size, const struct opt *opt)
 
 	switch (opt->type) {
 	case STRING:
+	case ORIGINS:
+	case PREFIX:
 		string = *(const char *const *)field;
 		snprintf(out, size, "default %s", string == NULL ? "none" : string);
 		break;

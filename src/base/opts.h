@@ -17,6 +17,8 @@
 enum opts_target { OPTS_STDERR, OPTS_SYSLOG };
 
 #define OPTS_C_STRING	const char *
+#define OPTS_C_ORIGINS	const char *
+#define OPTS_C_PREFIX	const char *
 #define OPTS_C_DURATION	long
 #define OPTS_C_NUMBER	long
 #define OPTS_C_MODE	long

@@ -4,8 +4,8 @@
  * The row makes the field of struct opts, the flag --name, the variable
  * SEATCAST_NAME, the bounds and the line of --help; the manual is checked
  * against it.  Durations are kept in milliseconds; min and max are in the
- * type's unit.  TYPE: STRING, DURATION, NUMBER, MODE, LEVEL, TARGET, FLAG.
- * Values of STRING have bounds on their length.
+ * type's unit.  TYPE: STRING, ORIGINS, PREFIX, DURATION, NUMBER, MODE, LEVEL, TARGET, FLAG.
+ * Values of the first three have bounds on their length.
  */
 OPT(listen, "listen", STRING, NULL, 1, 255, "PATH|[HOST]:PORT", "serve FastCGI here instead of on descriptor 0")
 OPT(listen_mode, "listen-mode", MODE, 0660, 0, 0777, "MODE", "permissions of the unix socket")
@@ -30,8 +30,8 @@ OPT(user_param, "user-param", STRING, NULL, 1, 127, "NAME", "FastCGI parameter w
 OPT(client_param, "client-param", STRING, "REMOTE_ADDR", 1, 127, "NAME", "FastCGI parameter that tells clients apart")
 OPT(max_streams_per_client, "max-streams-per-client", NUMBER, 0, 0, 1000000, "N", "streams of one client at once; 0: any number")
 OPT(max_groups_per_client, "max-groups-per-client", NUMBER, 0, 0, 4096, "N", "groups that one client may make live at once; 0: any number")
-OPT(allow_origin, "allow-origin", STRING, NULL, 1, 4096, "LIST", "origins whose pages may use this service (CORS), separated by commas")
-OPT(base_path, "base-path", STRING, NULL, 1, 255, "PATH", "what stands before /api, /healthz and the others where a site mounts it")
+OPT(allow_origin, "allow-origin", ORIGINS, NULL, 1, 4096, "LIST", "origins whose pages may use this service (CORS), separated by commas")
+OPT(base_path, "base-path", PREFIX, NULL, 1, 255, "PATH", "what stands before /api, /healthz and the others where a site mounts it")
 OPT(drain_timeout_ms, "drain-timeout", DURATION, 10000, 0, 3600000, "DURATION", "SIGTERM: over how long streams are ended")
 OPT(log_level, "log-level", LEVEL, LOG_LEVEL_INFO, 0, 0, "LEVEL", "error, warn, info or debug")
 OPT(log_target, "log-target", TARGET, OPTS_STDERR, 0, 0, "stderr|syslog", "where the log goes")

@@ -179,6 +179,17 @@ static const struct {
 	{ { "--workers=18446744073709551620" }, { 0 }, "--workers: 18446744073709551620: must be 1 to 256" },
 	{ { "--workers" }, { 0 }, "--workers: needs a value: --workers N" },
 	{ { "--listen", "--workers=3" }, { 0 }, "--listen: needs a value: --listen PATH|[HOST]:PORT" },
+#define NO_ORIGIN	": must be an origin, as in https://www.example.org: lower case, no path, no *"
+	{ { "--allow-origin=*" }, { 0 }, "--allow-origin: *" NO_ORIGIN },
+	{ { "--allow-origin=https://a.example, *" }, { 0 }, "--allow-origin: *" NO_ORIGIN },
+	{ { "--allow-origin=https://*.a.example" }, { 0 }, "--allow-origin: https://*.a.example" NO_ORIGIN },
+	{ { "--allow-origin=https://a.example/" }, { 0 }, "--allow-origin: https://a.example/" NO_ORIGIN },
+	{ { "--allow-origin=https://A.example" }, { 0 }, "--allow-origin: https://A.example" NO_ORIGIN },
+	{ { "--allow-origin=a.example" }, { 0 }, "--allow-origin: a.example" NO_ORIGIN },
+	{ { "--allow-origin=a.example,https://b.example" }, { 0 }, "--allow-origin: a.example" NO_ORIGIN },
+	{ { "--allow-origin=https://" }, { 0 }, "--allow-origin: https://" NO_ORIGIN },
+	{ { "--allow-origin=null" }, { 0 }, "--allow-origin: null" NO_ORIGIN },
+	{ { "--base-path=tickets" }, { 0 }, "--base-path: tickets: must be a path, as in /tickets" },
 	{ { "--poll-interval", "5h" }, { 0 },
 	    "--poll-interval: 5h: not a duration (use 100ms to 1m, e.g. 250ms, 15s, 5m)" },
 	{ { "--poll-interval", "1000" }, { 0 },
@@ -221,6 +232,20 @@ START_TEST(bad)
 	ck_assert_int_eq(parse(&o, bad_cases[_i].args, bad_cases[_i].env, small, sizeof(small)), OPTS_BAD);
 	ck_assert_int_eq(strncmp(small, error, sizeof(small) - 1), 0);
 	ck_assert_int_eq(parse(&o, bad_cases[_i].args, bad_cases[_i].env, NULL, 0), OPTS_BAD);
+}
+END_TEST
+
+START_TEST(origins_as_browsers_write_them)
+{
+	char		 name[] = "seatcast";
+	char		 list[] = "--allow-origin=https://a.example,http://localhost:8080, capacitor://localhost,http://[::1]:8080";
+	char		*argv[] = { name, list, NULL };
+	struct opts	 o;
+	char		 error[256];
+
+	clean_environment();
+	ck_assert_int_eq(opts_parse(&o, 2, argv, error, sizeof(error)), OPTS_RUN);
+	ck_assert_ptr_eq(o.allow_origin, list + 15);
 }
 END_TEST
 
@@ -351,6 +376,7 @@ main(void)
 	unit_rows(tc, durations, duration_cases);
 	tc = unit_case(s, "complaints");
 	unit_rows(tc, bad, bad_cases);
+	tcase_add_test(tc, origins_as_browsers_write_them);
 	tcase_add_test(tc, a_string_too_long_is_not_shown);
 	unit_rows(tc, results, result_cases);
 	tc = unit_case(s, "help");
