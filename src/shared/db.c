@@ -194,7 +194,7 @@ lose(struct db *db, const char *why)
 	if (!db->lost) {
 		db->lost = true;
 		db->lost_ms = mono_ms();
-		board_set(db->slot, BOARD_database_away, 1);
+		board_add(db->slot, BOARD_database_away, 1);
 		board_add(db->slot, BOARD_database_losses, 1);
 		if (db_advice(line) != NULL)
 			log_warnx("database: refused: %s; waiting does not mend that: %s", line, db_advice(line));
@@ -500,8 +500,9 @@ on_proof(struct ev_loop *ev, ev_timer *w, int revents)
 	db->retry_ms = RETRY_FIRST_MS;
 	if (db->lost)
 		log_info("database: back after %.1f s", (double)(mono_ms() - db->lost_ms) / 1000);
+	if (db->lost)
+		board_add(db->slot, BOARD_database_away, -1);
 	db->lost = false;
-	board_set(db->slot, BOARD_database_away, 0);
 }
 
 static void

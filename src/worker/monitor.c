@@ -215,7 +215,7 @@ about_program(struct buf *b, const struct board *board, const struct opts *o)
 	buf_printf(b, "seatcast_max_streams %ld\n", o->max_streams);
 	describe(b, "max_groups", "gauge", "The limit of groups at once.");
 	buf_printf(b, "seatcast_max_groups %ld\n", o->max_groups);
-	describe(b, "database_away", "gauge", "Processes that have no connection to the database now.");
+	describe(b, "database_away", "gauge", "Connections to the database that are lost now.");
 	buf_printf(b, "seatcast_database_away %lld\n", (long long)board_total(board, BOARD_database_away));
 }
 
@@ -344,7 +344,7 @@ verdict(struct buf *b, const struct board *board, size_t stale)
 	if (board->draining)
 		buf_puts(b, "<span class=\"bad\">draining</span>");
 	else if (away > 0)
-		buf_printf(b, "<span class=\"bad\">the database is away</span> (for %lld processes)", (long long)away);
+		buf_printf(b, "<span class=\"bad\">the database is away</span> (%lld connections)", (long long)away);
 	else if (stale > 0)
 		buf_printf(b, "<span class=\"bad\">%zu stale</span>", stale);
 	else
