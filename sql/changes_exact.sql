@@ -5,7 +5,7 @@
 -- Why no commit is missed. The cursor is the snapshot S of a poll, in two pieces: the ids of the transactions that were
 -- running when S was taken ("Transaction ID and Snapshot Information" in the manual's chapter on functions), and the first
 -- id that had not been given out. A row version that S did not see was written by one of these or by a later one; the
--- trigger of tracking.sql put the writer's id into changed_xid before anybody could see the row. So the next poll asks for
+-- trigger of track.sql put the writer's id into changed_xid before anybody could see the row. So the next poll asks for
 -- changed_xid = one of those that were running, or >= the first later one, and has each row from the moment it is visible,
 -- however late the commit (two-phase, savepoints). All other visible rows S saw already. No clock is involved.
 --   - It needs rows and cursor of ONE snapshot. The functions are STABLE: all their queries run with the snapshot of the

@@ -22,6 +22,7 @@ DO $$ BEGIN PERFORM pg_advisory_xact_lock(x'73656174'::bigint); END $$;
 \ir site.sql
 \ir tables.sql
 \ir schema.sql
+\ir track.sql
 \ir tracking.sql
 \ir allocation.sql
 \ir port.sql

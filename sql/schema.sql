@@ -49,7 +49,7 @@ CREATE OR REPLACE FUNCTION seatcast.as_stored(instant timestamptz, sample timest
 $$;
 
 -- Is there a usable index on exactly these columns (wanted 'unique', in any order: what keeps two buyers apart), or one that
--- begins with them (wanted 'order': in this order; 'any': in any)?
+-- begins with them (wanted 'order': in this order; 'any': in any; 'partial': in this order, perhaps not of all rows)?
 CREATE OR REPLACE FUNCTION seatcast.has_index(tab regclass, cols text[], wanted text) RETURNS boolean LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
     SELECT EXISTS (
@@ -60,10 +60,11 @@ SET search_path = pg_catalog, pg_temp AS $$
                  FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS k (attnum, place)
                  JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
                 WHERE k.place <= cardinality(cols)) AS key
-         WHERE i.indrelid = tab AND i.indisvalid AND i.indisready AND i.indpred IS NULL AND i.indexprs IS NULL
+         WHERE i.indrelid = tab AND i.indisvalid AND i.indisready AND (i.indpred IS NULL OR wanted = 'partial') AND i.indexprs IS NULL
            AND i.indnkeyatts >= cardinality(cols)
            AND CASE wanted
                    WHEN 'order' THEN key.names = cols
+                   WHEN 'partial' THEN key.names = cols
                    WHEN 'any' THEN key.names @> cols
                    WHEN 'unique' THEN key.names @> cols AND i.indisunique AND i.indimmediate
                                       AND i.indnkeyatts = cardinality(cols)

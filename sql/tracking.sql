@@ -1,36 +1,9 @@
--- tracking.sql: what `allocations` needs so that no change is missed. Part of install.sql, after schema.sql.
+-- tracking.sql: allocations gets the columns, the trigger and the indexes that polls need. Part of install.sql, after track.sql.
 --
--- changed_xid holds the id of the top-level transaction that wrote the row's latest version. pg_current_xact_id() gives
--- that id inside savepoints too (functions-info, "Transaction ID and Snapshot Information"), it is 64 bits wide and so
--- never wraps, and it is assigned before the row can be seen by anybody. changes_exact.sql has the rest of the argument.
---
--- An existing table keeps every row. changed_xid is added with a STABLE default, which PostgreSQL evaluates once and
--- stores beside the table (ALTER TABLE, Notes): no rewrite, no trigger fires. Only block_id needs an UPDATE; while it
--- runs, the table's other triggers are off (the lock keeps everybody else out until we commit, so nobody misses them).
--- So the first run on a table of millions is for a quiet moment, or comes after upgrade-online.sql, which does the long
--- part while writers write; later runs only read the table, and wait for nobody.
-
--- One trigger sets all three columns. SECURITY DEFINER: who may write allocations need not be able to read seats.
-CREATE OR REPLACE FUNCTION seatcast.track() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    kept boolean;
-BEGIN
-    -- An updated_at that the writer gives is his, and perhaps what his next UPDATE compares; nothing here depends on it. One that
-    -- he left as it was, or to the default, is the clock's, and not CURRENT_TIMESTAMP: that one is the start of the
-    -- transaction and in the zone of the writer's session.
-    IF TG_OP = 'INSERT' THEN
-        kept := NEW.updated_at <> now();
-    ELSE
-        kept := NEW.updated_at IS DISTINCT FROM OLD.updated_at;
-    END IF;
-    IF kept IS NOT TRUE OR NEW.updated_at IS NULL THEN
-        NEW.updated_at := seatcast.as_stored(clock_timestamp(), NEW.updated_at);
-    END IF;
-    NEW.changed_xid := pg_current_xact_id();
-    -- A seat that the table seats does not know keeps the block that the writer gave.
-    NEW.block_id := coalesce((SELECT s.block_id FROM site.seats s WHERE s.id = NEW.seat_id), NEW.block_id);
-    RETURN NEW;
-END $$;
+-- An existing table keeps every row. Only block_id needs an UPDATE; while it runs, the table's other triggers are off (the lock
+-- keeps everybody else out until we commit, so nobody misses them). So the first run on a table of millions is for a
+-- quiet moment, or comes after upgrade-online.sql, which does the long part while writers write; later runs only read the
+-- table, and wait for nobody.
 
 DO $$
 DECLARE
@@ -40,9 +13,9 @@ DECLARE
     cols    jsonb;      -- column name: type name
     wrong   text;
     other   jsonb := '[]';
-    add     text[] := '{}';     -- columns
-    trigger boolean;            -- is as it should be
+    lacks   record;
     index   text[] := '{}';
+    had     oid[];
     stray   text;               -- rows to be mended
     mend    boolean;
     patience timestamptz := clock_timestamp() + interval '10 s';
@@ -66,19 +39,17 @@ BEGIN
             USING HINT = 'Convert or rename them, or rewrite sql/port.sql and sql/changes_exact.sql for this table.';
     END IF;
 
-    -- 1. What is missing? Columns; the trigger, named to run last (BEFORE triggers run in the order of their names), so that it
-    -- sees what the others made of the row, and ENABLE ALWAYS, or it would not fire on a logical replication subscriber
-    -- (ALTER TABLE, "DISABLE/ENABLE [ REPLICA | ALWAYS ] TRIGGER"; tgtype 23 = ROW 1 + BEFORE 2 + INSERT 4 + UPDATE 16);
-    -- and indexes. (match, block, xid) makes a poll cost what changed in the block since the cursor, and nothing else.
-    SELECT array_agg(want.col) INTO add FROM unnest('{user_id,updated_at,block_id,changed_xid}'::text[]) AS want (col) WHERE NOT cols ? want.col;
-    trigger := EXISTS (SELECT FROM pg_trigger
-                        WHERE tgrelid = tab AND tgname = 'zz_seatcast_track' AND tgtype = 23 AND tgenabled = 'A'
-                          AND tgqual IS NULL AND tgattr::text = '' AND tgfoid = 'seatcast.track()'::regprocedure);
+    -- 1. What is missing? Columns, the trigger, indexes. (match, block, xid) makes a poll cost what changed in the block since the
+    -- cursor, and nothing else; (match, xid) one of a whole match.
+    lacks := seatcast.untracked(tab);
     IF NOT seatcast.has_index(tab, '{match_id,block_id,changed_xid}', 'order') THEN
         index := index || format('CREATE INDEX ON %s (match_id, block_id, changed_xid)', tab);
     END IF;
     IF NOT seatcast.has_index(tab, '{match_id,changed_xid}', 'order') THEN
         index := index || format('CREATE INDEX ON %s (match_id, changed_xid)', tab);
+    END IF;
+    IF NOT seatcast.has_index(tab, '{user_id}', 'partial') THEN
+        index := index || format('CREATE INDEX ON %s (user_id, match_id) WHERE user_id IS NOT NULL', tab);      -- for --max-holds
     END IF;
     IF NOT EXISTS (SELECT FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
                     WHERE i.indrelid = tab AND c.relname = 'idx_allocations_updated_at') THEN
@@ -96,19 +67,19 @@ BEGIN
     stray := format('SELECT %%s FROM %s a LEFT JOIN %s s ON s.id = a.seat_id '
                     'WHERE a.changed_xid IS NULL OR a.changed_xid >= pg_snapshot_xmax(pg_current_snapshot()) '
                     'OR s.block_id IS NOT NULL AND a.block_id IS DISTINCT FROM s.block_id', tab, seats);
-    IF add IS NULL THEN
+    IF lacks.columns IS NULL THEN
         EXECUTE format('SELECT EXISTS (' || stray || ')', '') INTO mend;
     END IF;
 
     -- 2. All locks at once, or none. A writer of seats and allocations that we meet half-way would be a deadlock: so they are asked
     -- for in one go, with less patience than deadlock_timeout has, and all given back before the next attempt. Nobody
     -- waits behind us for longer than that.
-    IF add IS NOT NULL OR NOT trigger OR mend OR cardinality(index) > 0 OR NOT seatcast.has_index(tab, '{match_id,seat_id}', 'any') THEN
+    IF lacks.columns IS NOT NULL OR lacks.trigger OR mend OR cardinality(index) > 0 OR NOT seatcast.has_index(tab, '{match_id,seat_id}', 'any') THEN
         LOOP
             BEGIN
                 PERFORM set_config('lock_timeout', '300ms', true);
                 EXECUTE format('LOCK TABLE %s IN SHARE MODE', seats);
-                EXECUTE format('LOCK TABLE %s IN %s MODE', tab, CASE WHEN add IS NOT NULL OR mend THEN 'ACCESS EXCLUSIVE' ELSE 'SHARE ROW EXCLUSIVE' END);
+                EXECUTE format('LOCK TABLE %s IN %s MODE', tab, CASE WHEN lacks.columns IS NOT NULL OR mend THEN 'ACCESS EXCLUSIVE' ELSE 'SHARE ROW EXCLUSIVE' END);
                 EXIT;
             EXCEPTION WHEN lock_not_available THEN
                 IF clock_timestamp() > patience THEN
@@ -122,35 +93,11 @@ BEGIN
         PERFORM set_config('lock_timeout', '10s', true);
     END IF;
 
-    -- 3. Columns. The table is locked before the first of them, so that every row written before has its default and
-    -- every row written after meets the trigger.
-    IF 'user_id' = ANY (add) THEN
-        EXECUTE format('ALTER TABLE %s ADD COLUMN user_id bigint', tab);
-    END IF;
-    IF 'updated_at' = ANY (add) THEN
-        -- CURRENT_TIMESTAMP alone would give the rows that are there the time of this session's zone.
-        EXECUTE format('ALTER TABLE %s ADD COLUMN updated_at timestamp DEFAULT (CURRENT_TIMESTAMP AT TIME ZONE %L)', tab,
-            coalesce(nullif(current_setting('seatcast.time_zone', true), ''), 'UTC'));
-        EXECUTE format('ALTER TABLE %s ALTER COLUMN updated_at SET DEFAULT CURRENT_TIMESTAMP', tab);
-    END IF;
-    IF 'block_id' = ANY (add) THEN
-        EXECUTE format('ALTER TABLE %s ADD COLUMN block_id bigint', tab);
-    END IF;
-    IF 'changed_xid' = ANY (add) THEN
-        EXECUTE format('ALTER TABLE %s ADD COLUMN changed_xid xid8 DEFAULT pg_current_xact_id()', tab);
-        -- The default has done its work: every old row has the value. Should the trigger ever be switched off, a
-        -- new row must not get the id that a forgetful INSERT .. SELECT would copy, but NULL, which changes() always reports.
-        EXECUTE format('ALTER TABLE %s ALTER COLUMN changed_xid DROP DEFAULT', tab);
-    END IF;
-    IF NOT trigger THEN
-        EXECUTE format('DROP TRIGGER IF EXISTS zz_seatcast_track ON %s', tab);
-        EXECUTE format('CREATE TRIGGER zz_seatcast_track BEFORE INSERT OR UPDATE ON %s '
-                       'FOR EACH ROW EXECUTE FUNCTION seatcast.track()', tab);
-        EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER zz_seatcast_track', tab);
-    END IF;
+    -- 3. Columns and trigger.
+    PERFORM seatcast.add_tracking(tab);
 
     -- 4. Rows.
-    IF add IS NOT NULL OR mend THEN
+    IF lacks.columns IS NOT NULL OR mend THEN
         FOR t IN SELECT tgname, tgenabled FROM pg_trigger
                   WHERE tgrelid = tab AND NOT tgisinternal AND tgenabled <> 'D' LOOP
             other := other || jsonb_build_object('name', t.tgname, 'enabled', t.tgenabled);
@@ -165,6 +112,7 @@ BEGIN
     END IF;
 
     -- 5. Indexes.
+    had := ARRAY(SELECT i.indexrelid FROM pg_index i WHERE i.indrelid IN (tab, seats));
     FOREACH wrong IN ARRAY index LOOP
         EXECUTE wrong;
     END LOOP;
@@ -184,6 +132,9 @@ BEGIN
             END IF;
         END IF;
     END IF;
+    FOR t IN SELECT i.indexrelid::regclass AS name FROM pg_index i WHERE i.indrelid IN (tab, seats) AND i.indexrelid <> ALL (had) LOOP
+        EXECUTE format('COMMENT ON INDEX %s IS %L', t.name, 'added by seatcast');       -- for uninstall.sql
+    END LOOP;
 
     -- 6. What works, but not as somebody may expect.
     EXECUTE format('SELECT count(*) FROM %s a WHERE NOT EXISTS (SELECT FROM %s s WHERE s.id = a.seat_id)', tab, seats) INTO n;
