@@ -5,11 +5,13 @@
 #	perl bench/table.pl			all of it: some 20 minutes on two cores
 #	perl bench/table.pl --short		one round of a few rows: a minute; fails when a ratio is twice that of the document
 #	perl bench/table.pl --rounds 3 --seconds 10 --rows many,one --servers fcgi,seatcast
+#	perl bench/table.pl --svg doc/performance.svg		draws the rows, too
 #
 # Rows	many, more: 1,000 and 5,000 viewers of 10 blocks, 100 changed seats a second; one: 2,000 viewers of a block, 200 seats
 #	a second; wide: 60 blocks with 10 viewers each, 100 seats a second; arrive: 2,000 at once; idle: 5,000, nothing changes
 # Servers	tcp: bench/floor speaks HTTP itself; fcgi: bench/floor behind lighttpd; nchan, node: where they are installed;
-#	seatcast: behind lighttpd, with its sample; direct: seatcast alone, viewers speak FastCGI
+#	seatcast: behind lighttpd, with its sample; direct: seatcast alone, viewers speak FastCGI; shared: with --max-groups 1,
+#	so that one loop, the match's, carries all blocks but one
 #
 # Figures are microseconds of processor time (the kernel's schedstat of the processes in question, viewers not counted)
 # for each event that reached a viewer: the application's, the web server's, the database's (its writer included), and
@@ -25,8 +27,8 @@ use Time::HiRes qw(time sleep);
 use Deploy;
 use Scenario;
 
-my ($short, $rounds, $seconds, $rows, $servers, $verbose);
-GetOptions(short => \$short, 'rounds=i' => \$rounds, 'seconds=i' => \$seconds, 'rows=s' => \$rows, 'servers=s' => \$servers, verbose => \$verbose)
+my ($short, $rounds, $seconds, $rows, $servers, $svg);
+GetOptions(short => \$short, 'rounds=i' => \$rounds, 'seconds=i' => \$seconds, 'rows=s' => \$rows, 'servers=s' => \$servers, 'svg=s' => \$svg)
     or die "see the first lines of $0\n";
 $rounds //= $short ? 1 : 3;
 $seconds //= $short ? 5 : 10;
@@ -147,9 +149,9 @@ sub start_node {
 }
 
 sub start_seatcast {
-	my ($row, $direct) = @_;
+	my ($row, $direct, $groups) = @_;
 	my ($count, $blocks, $changes) = @$row;
-	my $s = Scenario->new(demo => 1, lighttpd => $direct ? 0 : 1, poll_interval => '1s', workers => 2, max_streams => 19000, max_groups => 100,
+	my $s = Scenario->new(demo => 1, lighttpd => $direct ? 0 : 1, poll_interval => '1s', workers => 2, max_streams => 19000, max_groups => $groups // 100,
 		heartbeat => '15s', pg => { log_statement => 'none' });
 	my $stage = $s->{stage};
 	my @seats = map { $_->[0] } $s->sql("SELECT id FROM seats WHERE block_id < $FIRST + $blocks ORDER BY id");
@@ -168,7 +170,7 @@ sub start_seatcast {
 }
 
 my %start = (tcp => \&start_tcp, fcgi => \&start_fcgi, nchan => \&start_nchan, node => \&start_node, seatcast => \&start_seatcast,
-	direct => sub { start_seatcast($_[0], 1) });
+	direct => sub { start_seatcast($_[0], 1) }, shared => sub { start_seatcast($_[0], 0, 1) });
 
 # ---- one measurement ----
 
@@ -215,7 +217,7 @@ sub spread { my @s = sort { $a <=> $b } @_; return @s == 1 ? sprintf '%.3g', $s[
 
 printf "%s, %d cores, load %s; %d rounds of %d s\n\n", scalar localtime, scalar(() = Stage::slurp('/proc/cpuinfo') =~ /^processor/mg),
     (split ' ', Stage::slurp('/proc/loadavg'))[0], $rounds, $seconds;
-my ($bad, %ratio) = (0);
+my ($bad, %ratio, @drawn) = (0);
 for my $name (@rows) {
 	my (%seen, %floor);
 	for my $round (1 .. $rounds) {
@@ -239,8 +241,42 @@ for my $name (@rows) {
 		printf "| %s | %s | %s | %s | %s | %s | %s |\n", $server, (map { $s->{$_} ? spread(@{$s->{$_}}) : '' } qw(app web db all ratio)),
 		    $name eq 'arrive' ? spread(@{$s->{ms}}) : sprintf '%.1f / %.1f', map { median(@$_) / 1000 } @$s{qw(p50 p99)};
 		$ratio{"$name $server"} = median(@{$s->{ratio}}) if $s->{ratio};
+		push @drawn, { name => $name, server => $server, unit => $unit, map { $_ => $s->{$_} ? median(@{$s->{$_}}) : 0 } qw(app web db) };
 	}
 	print "\n";
+}
+
+draw($svg, @drawn) if defined $svg;
+
+# Bars of three parts, a group of them for each row, each group in a scale of its own.
+sub draw {
+	my ($file, @bars) = @_;
+	my ($y, $last, $out) = (10, '', '');
+	my %color = (app => '#2f6f9f', web => '#9fc5e0', db => '#d98c3f');
+	my %most;
+	for (@bars) { my $all = $_->{app} + $_->{web} + $_->{db}; $most{$_->{name}} = $all if $all > ($most{$_->{name}} // 0) }
+	for my $b (@bars) {
+		if ($b->{name} ne $last) {
+			$y += 22;
+			$out .= sprintf qq(<text x="8" y="%d" font-weight="bold">%s (%s)</text>\n), $y, $b->{name}, $b->{unit};
+			$last = $b->{name};
+		}
+		$y += 20;
+		my $x = 90;
+		$out .= sprintf qq(<text x="8" y="%d">%s</text>\n), $y + 4, $b->{server};
+		for my $part (qw(app web db)) {
+			my $w = 430 * $b->{$part} / $most{$b->{name}};
+			$out .= sprintf qq(<rect x="%.1f" y="%d" width="%.1f" height="14" fill="%s"/>\n), $x, $y - 7, $w, $color{$part} if $w > 0;
+			$x += $w;
+		}
+		$out .= sprintf qq(<text x="%.1f" y="%d">%.3g</text>\n), $x + 5, $y + 4, $b->{app} + $b->{web} + $b->{db};
+	}
+	my $legend = join '', map { sprintf qq(<rect x="%d" y="%d" width="12" height="12" fill="%s"/><text x="%d" y="%d">%s</text>\n), @$_ }
+	    [90, $y + 24, $color{app}, 107, $y + 34, 'application'], [200, $y + 24, $color{web}, 217, $y + 34, 'web server'], [310, $y + 24, $color{db}, 327, $y + 34, 'database'];
+	open my $fh, '>', $file or die "$file: $!\n";
+	printf $fh qq(<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 620 %d" font-family="sans-serif" font-size="12">\n<rect width="620" height="%d" fill="#fff"/>\n%s%s</svg>\n), $y + 50, $y + 50, $out, $legend;
+	close $fh or die "$file: $!\n";
+	return;
 }
 
 # What the document says, between <!-- ratios --> and the next empty line: "one seatcast 1.2".

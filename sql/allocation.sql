@@ -162,6 +162,7 @@ BEGIN
       FROM (SELECT l.seat_id, l.block_id, l.status,
                    CASE WHEN NOT l.known THEN 'unknown'
                         WHEN l.user_id = $2 AND (l.status = 'OCCUPIED' OR seatcast.holds(l.status, l.hold_expires_at)) THEN 'ok'
+                        WHEN l.status = 'OCCUPIED' THEN 'sold'
                         ELSE 'not-yours' END AS outcome
               FROM seatcast.lock_seats($1, $3) AS l) AS d;
     IF 'ok' = ALL (outcomes) AND held IS NOT NULL THEN

@@ -26,7 +26,7 @@ for my $status (undef, qw(AVAILABLE HOLD OCCUPIED BLOCKED)) {
 			my %want = (
 				hold_seats => !defined $status || $status eq 'AVAILABLE' || ($status eq 'HOLD' && (!$live || $mine)) ? 'ok' : $status eq 'HOLD' ? 'held' : 'sold',
 				release_seats => $live && $mine ? 'ok' : 'not-yours',
-				confirm_seats => $mine && ($live || ($status // '') eq 'OCCUPIED') ? 'ok' : 'not-yours',
+				confirm_seats => $mine && ($live || ($status // '') eq 'OCCUPIED') ? 'ok' : ($status // '') eq 'OCCUPIED' ? 'sold' : 'not-yours',
 			);
 			for my $function (sort keys %want) {
 				put(101, $status, $user, $END{$end});
@@ -47,7 +47,10 @@ is(join("\n", @bad), '', "$cases cases of status, user, end and operation");
 for my $other (['HOLD', undef, undef], ['HOLD', undef, $END{future}], [undef, undef, undef], ['OCCUPIED', undef, undef]) {
 	put(101, 'HOLD', 7, $END{future});
 	put(102, @$other);
-	is(of($_ . '_seats', '101,102', 7), '101:ok 102:not-yours', "$_: " . join ' ', map { $_ // 'NULL' } @$other) for qw(confirm release);
+	for (qw(confirm release)) {
+		my $why = $_ eq 'confirm' && ($other->[0] // '') eq 'OCCUPIED' ? 'sold' : 'not-yours';
+		is(of($_ . '_seats', '101,102', 7), "101:ok 102:$why", "$_: " . join ' ', map { $_ // 'NULL' } @$other);
+	}
 	is(row(101), 'HOLD 7 f', '… nothing was changed');
 }
 is($SELLER->value("SELECT seatcast.confirm(1, 7, '{101,102}')"), 'conflict', 'in one word: conflict');
