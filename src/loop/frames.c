@@ -441,11 +441,14 @@ frames_mark(struct frames *f, enum frames_mark mark)
 struct chunk *
 frames_head(struct frames *f, const char *origin)
 {
-	char cors[HTTP_CORS_BYTES];
+	char		 cors[HTTP_CORS_BYTES];
+	struct chunk	*p;
 
 	http_stream_header(&f->scratch, http_cors(cors, f->opts->allow_origin, origin));
 	event_retry(&f->scratch, RETRY_MS + arc4random_uniform(RETRY_JITTER_MS + 1));
-	return (encode(f, 0));
+	p = chunk_from(FRAMES_REQUEST_ID, &f->scratch);
+	buf_reset(&f->scratch);
+	return (p);
 }
 
 /* --- answers ---------------------------------------------------------------- */

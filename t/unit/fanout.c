@@ -817,6 +817,35 @@ START_TEST(who_waits_has_not_begun)
 }
 END_TEST
 
+/* However many come at once, and with each change: a frame for each view. */
+START_TEST(a_crowd_shares_its_frames)
+{
+	static const struct seat_row	 free_seat = { 1, 3, SEAT_NO_EXPIRY, SEAT_AVAILABLE };
+	static const struct seat_row	 held = { 1, 3, SEAT_NO_EXPIRY, SEAT_HOLD }, sold = { 1, 3, SEAT_NO_EXPIRY, SEAT_OCCUPIED };
+	int				 fds[60], i;
+
+	begin(1);
+	apply(SEAT_SNAPSHOT, &free_seat, 1);
+	w.poller.away = true;
+	for (i = 0; i < 60; i++) {
+		struct chan_handover h = { .request_id = 1 };
+
+		fds[i] = request(CHAN_STREAM, i % 3 == 0 ? &block_1 : &counts, &h);
+	}
+	w.poller.away = false;
+	fanout_serve_waiting(w.fanout);
+	ck_assert_msg(board_get(w.slot, BOARD_frames) == 2, "%d inits for two views", (int)board_get(w.slot, BOARD_frames));
+	apply(SEAT_CHANGES, &held, 1);
+	apply(SEAT_CHANGES, &sold, 1);
+	ck_assert_msg(board_get(w.slot, BOARD_frames) == 6, "%d frames after two changes", (int)board_get(w.slot, BOARD_frames));
+	for (i = 0; i < 60; i++) {
+		ck_assert_ptr_nonnull(strstr(answer(fds[i]), i % 3 == 0 ? "event: update" : "event: count"));
+		fd_close(&fds[i]);
+	}
+	end();
+}
+END_TEST
+
 /* One that is silent, one that is not: a beat comes to each when it was silent for that long. */
 START_TEST(beats_come_after_silence)
 {
@@ -865,6 +894,7 @@ main(void)
 	tcase_add_test(tc, a_snapshot_says_what_it_is_and_how_old);
 	tcase_add_test(tc, changes_since_an_id);
 	tcase_add_test(tc, who_waits_has_not_begun);
+	tcase_add_test(tc, a_crowd_shares_its_frames);
 	tcase_add_test(tc, beats_come_after_silence);
 	return (unit_main(s));
 }
