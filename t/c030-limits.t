@@ -1,9 +1,10 @@
 #!/usr/bin/env perl
-# SPEC 1: --max-groups and --max-streams refuse politely.  An EventSource gets 200, a retry of 10 to 20 s, the event busy and
+# SPEC 1: --max-groups and --max-streams refuse politely: a block that finds no room is shown by the loop of its match, so it takes two
+# matches to be refused.  An EventSource gets 200, a retry of 10 to 20 s, the event busy and
 # the end; everybody else 503 with Retry-After.  Room is given to the next as soon as there is some.
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario;
 
-my $s = Scenario->new(seats => 5, max_groups => 1, max_streams => 3, linger => '300ms');
+my $s = Scenario->new(seats => 5, max_groups => 1, max_streams => 4, linger => '300ms');
 
 sub expect_refusal {
 	my ($path) = @_;
@@ -21,11 +22,13 @@ sub expect_refusal {
 	return $c;
 }
 
+$s->sql("INSERT INTO matches (id, name) VALUES (2, 'Another')");
 my @c = map { $s->client("fan $_")->watch(1, 101)->expect_event('init') } 1 .. 2;
-expect_refusal($s->stream_path(1, 102));
-is($s->http(GET => $s->snapshot_path(1, 102))->{status}, 503, 'a snapshot of it too');
+my $match = $s->client('the whole match')->watch(1, 102)->expect_event('init');
+expect_refusal($s->stream_path(2, 102));
+is($s->http(GET => $s->snapshot_path(2, 102))->{status}, 503, 'a snapshot of it too');
 $s->expect_counter(refused_groups => '>=', 5);
-is(join(' ', sort map { $_->{retry} } grep { $_ } map { $s->client('r')->watch(1, 102)->expect_closed } 1 .. 3) =~ /(\d+) \1 \1/ ? 1 : 0, 0, 'retry is drawn');
+is(join(' ', sort map { $_->{retry} } grep { $_ } map { $s->client('r')->watch(2, 102)->expect_closed } 1 .. 3) =~ /(\d+) \1 \1/ ? 1 : 0, 0, 'retry is drawn');
 
 push @c, $s->client('fan 3')->watch(1, 101)->expect_event('init');
 expect_refusal($s->stream_path(1, 101));
@@ -36,10 +39,10 @@ is($s->http(GET => '/api/site/areas')->{status}, 200, '… nor is the rest');
 (shift @c)->close;
 my $next;
 $s->expect('one leaves: the next is served', sub { my $e = ($next = $s->client('next')->watch(1, 101)) && $s->wait_for(sub { ($next->events)[0] }, 2); $e && $e->{type} eq 'init' });
-$_->close for @c, $next;
+$_->close for @c, $next, $match;
 my $two;
-$s->expect('all leave: the other block is served', sub { my $e = ($two = $s->client('two')->watch(1, 102)) && $s->wait_for(sub { ($two->events)[0] }, 2); $e && $e->{type} eq 'init' });
-$s->sql("SELECT seatcast.hold(1, 1000001, 7, '5m')");
+$s->expect('all leave: the other block is served', sub { my $e = ($two = $s->client('two')->watch(2, 102)) && $s->wait_for(sub { ($two->events)[0] }, 2); $e && $e->{type} eq 'init' });
+$s->sql("SELECT seatcast.hold(2, 1000001, 7, '5m')");
 $two->expect_seat(1000001 => 'HOLD');
-cmp_ok(scalar($s->pids('loop')), '<=', 1, 'never more loops than --max-groups') or diag(join ' ', $s->pids('loop'));
+cmp_ok(scalar($s->pids('loop')), '<=', 2, 'never more loops than --max-groups of blocks, and as many of matches') or diag(join ' ', $s->pids('loop'));
 $s->done;

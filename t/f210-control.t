@@ -40,6 +40,14 @@ is(once('spoilt'), "closed\n", 'a hand-over with a text that has no end closes t
 $s->expect_log(qr/worker \(pid \d+\): channel: message with a value that can't be/);
 well('after that');
 
+# Blocks that do not exist, as many as it likes
+my $ghosts = staying('ghosts', 'ghosts', 12);
+$s->expect('loops for blocks that do not exist', sub { grep { /999/ } map { $_->[3] } Stage::processes() });
+cmp_ok(scalar(grep { $_->[3] =~ m{seatcast: loop 999/} } Stage::processes()), '<=', 3, '… are half of --max-groups at most');
+$s->client('honest')->watch(1, 101)->expect_event('init')->close;
+$s->client('honest elsewhere')->watch(1, 102)->expect_event('init')->close;
+finish('ghosts', $ghosts);
+
 # Others' connections: their workers die, then, a second time, their loop, so that nobody is left who could serve them
 my $collect = staying('collector', 'collect');
 kill 'KILL', $s->pids('loop 1/101');

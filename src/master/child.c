@@ -144,13 +144,13 @@ fail:
 }
 
 size_t
-child_count(const struct master *m, enum board_kind kind, bool staying)
+child_count(const struct master *m, enum board_kind kind)
 {
 	struct child	*c;
 	size_t		 n = 0;
 
 	DL_FOREACH(m->children, c)
-		n += c->kind == kind && !(staying && c->expected);
+		n += c->kind == kind;
 	return (n);
 }
 

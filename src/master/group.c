@@ -1,8 +1,11 @@
 /*
  * The hand-over of a connection: worker, master, loop.  The master keeps a
  * duplicate of each until the loop says on the board that its answer has begun
- * (a transfer); what a dying loop had not begun goes to the next one.  A loop that
- * is idle makes room for another group when --max-groups is reached.
+ * (a transfer); what a dying loop had not begun goes to the next one.
+ *
+ * Room: a loop that is idle makes it for another group.  A block that finds none
+ * is shown by the loop of its match.  When there is no room for that either, who
+ * has many groups for himself alone gives way to who has fewer.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -84,26 +87,6 @@ refuse(struct master *m, uint64_t from, const struct chan_handover *h, int fd, e
 	fd_close(&fd);
 }
 
-/* Streams attached, and on their way to a loop. */
-static int64_t
-streams_now(const struct master *m)
-{
-	const struct child	*c;
-	int64_t			 n = 0;
-
-	DL_FOREACH(m->children, c)
-		if (c->kind == BOARD_LOOP)
-			n += board_get(c->slot, BOARD_viewers) + (int64_t)c->sent - board_get(c->slot, BOARD_adopted);
-	return (n);
-}
-
-static bool
-is_idle(const struct child *c)
-{
-	return (c->kind == BOARD_LOOP && !c->expected && c->ready &&
-	    board_get(c->slot, BOARD_adopted) == (int64_t)c->sent && board_get(c->slot, BOARD_connections) == 0);
-}
-
 void
 group_let_go(struct child *c)
 {
@@ -113,50 +96,154 @@ group_let_go(struct child *c)
 	group_detach(c->master, c);
 }
 
-/* Is there room for one more loop?  One that lingers without viewers makes it. */
-static bool
-make_room(struct master *m)
-{
-	struct child *c;
+/* --- room --------------------------------------------------------------------- */
 
-	if (child_count(m, BOARD_LOOP, true) < (size_t)m->opts->max_groups)
-		return (true);
-	DL_FOREACH(m->children, c)
-		if (is_idle(c)) {
-			group_let_go(c);
-			return (c->expected);
-		}
-	return (false);
+/* Loops of blocks and loops of matches have --max-groups each: so one of a match can always take blocks that find no room. */
+static bool
+is_of_kind(const struct child *c, const struct group_key *key)
+{
+	return (c->kind == BOARD_LOOP && !c->expected &&
+	    (c->key.block_id == GROUP_WHOLE_MATCH) == (key->block_id == GROUP_WHOLE_MATCH));
 }
 
-/* The loop of a group, forked if there is none.  NULL: *reason_r says why not. */
-static struct child *
-group_loop(struct master *m, const struct group_key *key, enum refusal_reason *reason_r)
+/* One that lingers without viewers makes room. */
+static bool
+has_room(struct master *m, const struct group_key *key)
 {
-	struct group	*g = group_find(m, key);
+	struct child	*c, *idle = NULL;
+	size_t		 n = 0;
+
+	DL_FOREACH(m->children, c)
+		if (is_of_kind(c, key)) {
+			n++;
+			if (c->ready && client_connections(&c->attendance) == 0)
+				idle = c;
+		}
+	if (n < (size_t)m->opts->max_groups)
+		return (true);
+	if (idle != NULL)
+		group_let_go(idle);
+	return (idle != NULL && idle->expected);
+}
+
+/* Only the database knows whether a block exists, and who joined need not have asked it: half of all is his at most. */
+static bool
+has_share(const struct master *m, uint64_t from)
+{
+	const struct child	*c;
+	size_t			 n = 0;
+	bool			 joined = false;
+
+	DL_FOREACH(m->children, c) {
+		joined = joined || (c->id == from && c->joined);
+		n += c->kind == BOARD_LOOP && !c->expected && c->made_by == from;
+	}
+	return (!joined || n < ((size_t)m->opts->max_groups + 1) / 2);
+}
+
+static size_t
+groups_alone(const struct master *m, const char *name)
+{
+	const struct client *c = client_find(&m->clients, name);
+
+	return (c != NULL && name[0] != '\0' ? c->alone : 0);
+}
+
+/*
+ * When all is taken, a loop whose only client has more loops for itself than the
+ * one who comes would have gives way: nobody keeps others out by taking all.
+ */
+static bool
+give_way(struct master *m, const struct chan_handover *h)
+{
+	const struct chan_drain	 at_once = { 0 };
+	const struct client	*only;
+	struct child		*c, *greedy = NULL;
+	size_t			 most = groups_alone(m, h->client) + 1;
+	char			 name[GROUP_NAME_BYTES];
+
+	DL_FOREACH(m->children, c)
+		if (is_of_kind(c, &h->key) && (only = client_only(&c->attendance)) != NULL && only->name[0] != '\0' &&
+		    only->alone > most) {
+			greedy = c;
+			most = only->alone;
+		}
+	if (greedy == NULL || chan_send(&greedy->chan, CHAN_DRAIN, &at_once, NULL) == -1)
+		return (false);
+	log_debug("loop %s: gives way to others: its only client has %zu", group_name(name, &greedy->key), most);
+	greedy->expected = true;
+	group_detach(m, greedy);
+	board_add(m->slot, BOARD_gave_way, 1);
+	return (true);
+}
+
+/* --- which loop ---------------------------------------------------------------- */
+
+static struct child *
+group_fork(struct master *m, uint64_t from, const struct group_key *key)
+{
+	struct group	*g = group_get(m, key);
 	char		 name[GROUP_NAME_BYTES];
 
-	if (g != NULL && g->loop != NULL)
-		return (g->loop);
-	if (g != NULL && g->backoff.pause_ms != 0 && mono_ms() < g->backoff.until_ms) {
-		*reason_r = REFUSAL_CRASHING;
-		return (NULL);
-	}
-	*reason_r = REFUSAL_GROUPS;
-	if (!make_room(m))
-		return (NULL);
-	*reason_r = REFUSAL_OVERLOAD;
-	if ((g = group_get(m, key)) == NULL)
+	if (g == NULL)
 		return (NULL);
 	if ((g->loop = child_spawn(m, BOARD_LOOP, key)) == NULL) {
 		if (g->backoff.deaths == 0)
 			group_forget(m, g);
 		return (NULL);
 	}
+	g->loop->made_by = from;
 	atomic_store_explicit(&g->loop->slot->live, 1, memory_order_release);
 	log_debug("loop %s: forked, pid %d", group_name(name, key), (int)g->loop->pid);
 	return (g->loop);
 }
+
+/* The loop of h's group, forked if there is none.  NULL: *reason_r says why not. */
+static struct child *
+group_loop(struct master *m, uint64_t from, const struct chan_handover *h, enum refusal_reason *reason_r)
+{
+	struct group	*g = group_find(m, &h->key);
+	struct child	*loop = NULL;
+	size_t		 most = (size_t)m->opts->max_groups_per_client;
+
+	if (g != NULL && g->loop != NULL)
+		return (g->loop);
+	if (g != NULL && g->backoff.pause_ms != 0 && mono_ms() < g->backoff.until_ms)
+		*reason_r = REFUSAL_CRASHING;
+	else if (most != 0 && groups_alone(m, h->client) >= most)
+		*reason_r = REFUSAL_CLIENT;
+	else if (!has_share(m, from) || !has_room(m, &h->key))
+		*reason_r = REFUSAL_GROUPS;
+	else if ((loop = group_fork(m, from, &h->key)) == NULL)
+		*reason_r = REFUSAL_OVERLOAD;
+	return (loop);
+}
+
+/*
+ * Where h goes.  A block for which there is no room is shown by the loop of its
+ * match, in the same bytes; with the viewer's next connection it is asked again.
+ */
+static struct child *
+find_loop(struct master *m, uint64_t from, struct chan_handover *h, enum refusal_reason *reason_r)
+{
+	const struct group_key	 own = h->key;
+	struct child		*loop;
+
+	if ((loop = group_loop(m, from, h, reason_r)) != NULL || *reason_r != REFUSAL_GROUPS)
+		return (loop);
+	if (own.block_id != GROUP_WHOLE_MATCH) {
+		h->key.block_id = GROUP_WHOLE_MATCH;
+		if ((loop = group_loop(m, from, h, reason_r)) != NULL) {
+			board_add(m->slot, BOARD_without_own_loop, 1);
+			return (loop);
+		}
+		h->key = own;
+		*reason_r = REFUSAL_GROUPS;
+	}
+	return (has_share(m, from) && give_way(m, h) ? group_loop(m, from, h, reason_r) : NULL);
+}
+
+/* --- on the way to it ---------------------------------------------------------- */
 
 /* Give up our duplicates of what the loop has begun to answer. */
 bool
@@ -173,56 +260,88 @@ group_settle(struct child *loop)
 	return (loop->transfers != NULL);
 }
 
-static int
-adopt(struct child *loop, uint64_t from, const struct chan_handover *h, int *fd)
+static void
+keep_copy(struct child *loop, uint64_t from, const struct chan_handover *h, int fd)
 {
-	struct transfer	*f = malloc(sizeof(*f));
-	int		 copy = fd_dup(*fd);
+	struct transfer *f = malloc(sizeof(*f));
 
-	(void)group_settle(loop);
-	if (chan_send(&loop->chan, CHAN_ADOPT, h, fd) == -1) {
-		fd_close(&copy);
+	if (f == NULL || fd == -1) {
+		fd_close(&fd);	/* without a net, then */
 		free(f);
-		return (-1);
-	}
-	loop->sent++;
-	if (f == NULL || copy == -1) {
-		fd_close(&copy);	/* without a net, then */
-		free(f);
-		return (0);
+		return;
 	}
 	f->number = loop->sent;
 	f->handover = *h;
 	f->from = from;
-	f->fd = copy;
+	f->fd = fd;
 	DL_APPEND(loop->transfers, f);
 	if (!ev_is_active(&loop->master->transfer_look))
 		ev_timer_again(loop->master->ev, &loop->master->transfer_look);
+}
+
+static int
+adopt(struct child *loop, uint64_t from, const struct chan_handover *h, int *fd)
+{
+	struct master	*m = loop->master;
+	int		 copy;
+
+	(void)group_settle(loop);
+	if (client_come(&m->clients, &loop->attendance, h->client, loop->sent + 1, h->kind == CHAN_STREAM) == -1)
+		return (-1);
+	copy = fd_dup(*fd);
+	if (chan_send(&loop->chan, CHAN_ADOPT, h, fd) == -1) {
+		client_go(&m->clients, &loop->attendance, loop->sent + 1);
+		fd_close(&copy);
+		return (-1);
+	}
+	loop->sent++;
+	keep_copy(loop, from, h, copy);
 	return (0);
 }
 
-void
-group_handover(struct master *m, uint64_t from, const struct chan_handover *h, int fd)
+/* What a client or all have as streams already.  REFUSAL__MAX: there is room for one more. */
+static enum refusal_reason
+stream_limit(const struct master *m, const struct chan_handover *h)
 {
-	const struct group_key	*key = &h->key;
-	struct child		*loop;
-	enum refusal_reason	 reason;
+	const struct client	*c = client_find(&m->clients, h->client);
+	size_t			 most = (size_t)m->opts->max_streams_per_client;
 
-	if (m->draining)
-		refuse(m, from, h, fd, REFUSAL_DRAINING);
-	else if (h->kind == CHAN_STREAM && streams_now(m) >= m->opts->max_streams)
-		refuse(m, from, h, fd, REFUSAL_STREAMS);
-	else if ((loop = group_loop(m, key, &reason)) == NULL)
-		refuse(m, from, h, fd, reason);
-	else if (adopt(loop, from, h, &fd) == 0)
-		return;
-	else if (errno == EPIPE || errno == ECONNRESET) {
-		/* it has just died, and SIGCHLD is on its way: the group gets another one now */
-		group_detach(m, loop);
-		if ((loop = group_loop(m, key, &reason)) == NULL || adopt(loop, from, h, &fd) == -1)
-			refuse(m, from, h, fd, loop == NULL ? reason : REFUSAL_OVERLOAD);
-	} else
-		refuse(m, from, h, fd, REFUSAL_OVERLOAD);
+	if (h->kind != CHAN_STREAM)
+		return (REFUSAL__MAX);
+	if (m->clients.streams >= (size_t)m->opts->max_streams)
+		return (REFUSAL_STREAMS);
+	return (most != 0 && c != NULL && h->client[0] != '\0' && c->streams >= most ? REFUSAL_CLIENT : REFUSAL__MAX);
+}
+
+void
+group_handover(struct master *m, uint64_t from, struct chan_handover h, int fd)
+{
+	enum refusal_reason	 reason = m->draining ? REFUSAL_DRAINING : stream_limit(m, &h);
+	struct child		*loop;
+	int			 tries;
+
+	if (h.view.kind == VIEW_BLOCK)
+		h.key.block_id = h.view.blocks[0];	/* also of one that its match's loop had shown */
+	for (tries = 0; reason == REFUSAL__MAX; tries++) {
+		if ((loop = find_loop(m, from, &h, &reason)) == NULL)
+			break;
+		if (adopt(loop, from, &h, &fd) == 0)
+			return;
+		if (tries > 0 || (errno != EPIPE && errno != ECONNRESET))
+			reason = REFUSAL_OVERLOAD;
+		else		/* it has just died, and SIGCHLD is on its way: the group gets another one now */
+			group_detach(m, loop);
+	}
+	refuse(m, from, &h, fd, reason);
+}
+
+void
+group_gone(struct child *loop, const struct chan_gone *gone)
+{
+	uint32_t i;
+
+	for (i = 0; i < gone->n; i++)
+		client_go(&loop->master->clients, &loop->attendance, gone->numbers[i]);
 }
 
 /* Who is behind with messages polls with his next tick anyway: nothing is kept for him. */
@@ -263,7 +382,7 @@ group_rescue(struct master *m, struct transfer *transfers)
 
 	while ((f = transfers) != NULL) {
 		DL_DELETE(transfers, f);
-		group_handover(m, f->from, &f->handover, f->fd);
+		group_handover(m, f->from, f->handover, f->fd);
 		free(f);
 	}
 }
@@ -273,6 +392,7 @@ group_lost(struct master *m, struct child *loop, uint64_t number)
 {
 	struct transfer *f;
 
+	client_go(&m->clients, &loop->attendance, number);
 	DL_SEARCH_SCALAR(loop->transfers, f, number, number);
 	if (f == NULL)
 		return;

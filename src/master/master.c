@@ -115,7 +115,7 @@ handed_over(struct child *from, struct chan_handover h, int fd)
 
 	if (h.accepted_ms > now)
 		h.accepted_ms = now;
-	group_handover(from->master, from->id, &h, fd);
+	group_handover(from->master, from->id, h, fd);
 }
 
 static void
@@ -134,6 +134,9 @@ on_message(struct chan *ch, enum chan_type type, const union chan_payload *p, in
 			log_warnx("hand-over lost: out of descriptors; raise RLIMIT_NOFILE");
 		else
 			handed_over(c, p->handover, fd);
+		break;
+	case CHAN_GONE:
+		group_gone(c, &p->gone);
 		break;
 	case CHAN_LOST:
 		group_lost(m, c, p->lost.number);
@@ -172,7 +175,7 @@ master_go_on_draining(struct master *m)
 {
 	if (!m->draining)
 		return;
-	if (child_count(m, BOARD_LOOP, false) == 0)
+	if (child_count(m, BOARD_LOOP) == 0)
 		stop_workers(m);
 	if (m->children == NULL)
 		ev_break(m->ev, EVBREAK_ALL);
@@ -184,6 +187,7 @@ bury(struct master *m, struct child *c, int status)
 	struct transfer *transfers;
 
 	(void)group_settle(c);
+	client_all_go(&m->clients, &c->attendance);
 	transfers = c->transfers;
 	child_log_end(c, status);
 	chan_fini(&c->chan);
@@ -387,7 +391,7 @@ master_main(const struct opts *o, int listen_fd, int control_fd)
 	m->pid = getpid();
 	m->used_ms = mono_ms();
 	m->ev = evloop_new();
-	slots = 1 + (size_t)o->workers + (size_t)o->max_groups + SPARE_SLOTS + (control_fd != -1 ? CONTROL_SLOTS : 0);
+	slots = 1 + (size_t)o->workers + 2 * (size_t)o->max_groups + SPARE_SLOTS + (control_fd != -1 ? CONTROL_SLOTS : 0);
 	m->board_fd = -1;
 	if ((m->board = board_new(slots, control_fd != -1 ? &m->board_fd : NULL)) == NULL)
 		fatal("scoreboard");

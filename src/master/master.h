@@ -5,6 +5,7 @@
  * master.c	life: start, signals, who joins, who dies, drain
  * child.c	one child: its birth, its name, how it ended, whether it hangs
  * control.c	workers that join from outside
+ * client.c	who has how much of what there is
  * group.c	which loop serves a group, and the connections on their way to it
  *
  * Nothing here blocks.  Everything belongs to the one struct master.
@@ -21,6 +22,7 @@
 #include <uthash.h>
 
 #include "base/peer.h"
+#include "master/client.h"
 #include "shared/board.h"
 #include "shared/chan.h"
 
@@ -62,6 +64,8 @@ struct child {
 	uint64_t		 id;		/* of this child, and of no other ever */
 	struct group_key	 key;		/* loops */
 	uint64_t		 sent;		/* loops: ADOPT messages */
+	uint64_t		 made_by;	/* loops: id of the worker whose hand-over was the first */
+	struct attendance	 attendance;	/* loops: whose connections it has */
 	struct transfer		*transfers;	/* loops: those whose answer has not begun */
 	int64_t			 born_ms;
 	bool			 joined;	/* not forked by us: no SIGCHLD, not replaced */
@@ -84,6 +88,7 @@ struct master {
 	int64_t			 used_ms;	/* monotonic: when there was a child */
 	struct child		*children;
 	struct group		*groups;
+	struct clients		 clients;
 	struct backoff		 worker_backoff;
 	bool			 draining;
 	bool			 stopping;	/* workers were told to go */
@@ -106,7 +111,7 @@ struct child	*child_spawn(struct master *m, enum board_kind kind, const struct g
 const char	*child_name(const struct child *c, char *out, size_t size);	/* "loop 1/101" */
 void		 child_log_end(const struct child *c, int status);
 bool		 child_hangs(const struct child *c, int64_t now);	/* no turn of its event loop for too long */
-size_t		 child_count(const struct master *m, enum board_kind kind, bool staying);	/* staying: without those told to go */
+size_t		 child_count(const struct master *m, enum board_kind kind);
 void		 backoff_grow(struct backoff *b, int64_t lived_ms, unsigned forgiven);	/* one more died; `forgiven` young deaths in a row cost nothing */
 
 /* master.c */
@@ -119,9 +124,10 @@ void	control_show(struct master *m);		/* what they show of themselves, to the bo
 void	control_bury(struct child *c);		/* one has left, or is to */
 
 /* group.c */
-void	group_handover(struct master *m, uint64_t from, const struct chan_handover *h, int fd);	/* takes fd; from: id of the worker that it came from */
+void	group_handover(struct master *m, uint64_t from, struct chan_handover h, int fd);	/* takes fd; from: id of the worker that it came from */
 void	group_detach(struct master *m, struct child *loop);	/* the group has no loop any more */
 void	group_let_go(struct child *loop);			/* answer its LEAVING, or make room */
+void	group_gone(struct child *loop, const struct chan_gone *gone);	/* connections there have ended */
 void	group_wrote(struct master *m, const struct chan_wrote *wrote);	/* to the loops of the block and of its match, where they live */
 void	group_crashed(struct master *m, struct child *loop);	/* its next loop may have to wait */
 bool	group_settle(struct child *loop);	/* give up duplicates of what it has begun to answer; true: some are left */

@@ -53,5 +53,7 @@ BOARD(busy, COUNTER, MICROSECONDS, "Time workers spent on requests.")
 #include "shared/refusal_tbl.h"
 #undef REFUSAL
 BOARD(log_lines_lost, COUNTER, NUMBER, "Lines of the log that neither standard error nor syslog took in time.")
+BOARD(without_own_loop, COUNTER, NUMBER, "Hand-overs for a block that found no room for a loop of its own, and went to its match's.")
+BOARD(gave_way, COUNTER, NUMBER, "Loops ended because their only client had many, and another client found no room.")
 BOARD(worker_restarts, COUNTER, NUMBER, "Workers replaced after they ended unexpectedly.")
 BOARD(loop_crashes, COUNTER, NUMBER, "Loops that ended unexpectedly.")
