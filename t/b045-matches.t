@@ -51,6 +51,7 @@ is_error(ask(GET => '/api/matches/9/status-stream'), 404, 'an unknown match');
 is_error(ask(GET => '/api/matches/9/status-stream?blocks=101'), 404, '… with a block');
 is_error(ask(GET => '/api/matches/9/blocks'), 404, 'counts of an unknown match');
 is_error(ask(GET => '/api/matches/0/status-stream'), 400, 'a malformed match');
+is_deeply([$s->pids('loop')], [], 'none of these made a loop');
 is(ask(HEAD => "$stream?blocks=$_->[0]")->{status}, $_->[1], "HEAD $_->[2]") for ['101', 200, 'of a stream'], ['', 200, 'without blocks'], ['101%2C102', 200, 'with a comma encoded'],
 	['999', 404, 'of an unknown block'], ['x', 400, 'of a malformed one'];
 is(ask(HEAD => $s->stream_path(1, 9))->{status}, 404, 'HEAD of an unknown block');
@@ -63,8 +64,6 @@ $a = ask(POST => '/api/matches/1/blocks/101/seats/changed');
 is("$a->{status} $a->{body}", '204 ', 'changed, where nobody watches');
 is(ask(POST => '/api/matches/1/blocks/x/seats/changed')->{status}, 400, '… malformed');
 is(ask(GET => '/api/matches/1/blocks/101/seats/changed')->{headers}{allow}, 'POST', '… Allow');
-is_deeply([$s->pids('loop')], [], 'none of these made a loop');
-
 my $fan = $s->client('fan')->watch(1, 101)->expect_event('init');
 $s->pass_time(0.3);
 for my $round (1 .. 3) {

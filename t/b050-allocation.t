@@ -97,6 +97,14 @@ is_error(post('confirm', '{"userId":9}'), 400, 'no seatIds');
 is(post('111/hold', " {\r\n\t\"userId\" : 9223372036854775807 } \n")->{status}, 200, 'white space and the highest id are fine');
 is(row(111), 'HOLD 9223372036854775807', '… to the last digit');
 
+# ---- what the body is said to be ----
+
+for my $type ('application/json', 'application/json; charset=utf-8', 'APPLICATION/Json;x="y"', 'application/vnd.site+json', 'application/merge-patch+JSON ; q=1', undef) {
+	is($s->http(POST => '/api/matches/1/allocation/seats/111/hold', { 'Content-Type' => $type }, '{"userId":9223372036854775807}')->{status}, 200, 'Content-Type ' . ($type // 'not given'));
+}
+is_error($s->http(POST => '/api/matches/1/allocation/seats/111/hold', { 'Content-Type' => $_ }, '{"userId":9223372036854775807}'), 415, "Content-Type $_")
+	for 'text/plain', 'application/x-www-form-urlencoded', 'multipart/form-data; boundary=x', 'application/jsonx', 'application/xjson', 'text/json', '+json', 'json';
+
 # ---- fifty buyers ----
 
 for my $round (0 .. 2) {

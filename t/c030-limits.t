@@ -27,6 +27,8 @@ my @c = map { $s->client("fan $_")->watch(1, 101)->expect_event('init') } 1 .. 2
 my $match = $s->client('the whole match')->watch(1, 102)->expect_event('init');
 expect_refusal($s->stream_path(2, 102));
 is($s->http(GET => $s->snapshot_path(2, 102))->{status}, 503, 'a snapshot of it too');
+is($s->http(HEAD => $s->stream_path(2, 102), { Accept => $_->[0] })->{status}, $_->[1], "HEAD of the stream, Accept $_->[0]: as GET")
+	for ['*/*', 503], ['text/event-stream', 200];
 $s->expect_counter(refused_groups => '>=', 5);
 is(join(' ', sort map { $_->{retry} } grep { $_ } map { $s->client('r')->watch(2, 102)->expect_closed } 1 .. 3) =~ /(\d+) \1 \1/ ? 1 : 0, 0, 'retry is drawn');
 

@@ -146,11 +146,29 @@ answer_once(struct fanout *f, struct viewer *v)
 	return (viewer_answer(v, head, body));
 }
 
+/* HEAD of a stream: all that GET's answer begins with, once GET would get one. */
+static int
+answer_head(struct fanout *f, struct viewer *v)
+{
+	struct buf	 b = BUF_INIT;
+	struct chunk	*p;
+	char		 cors[HTTP_CORS_BYTES];
+
+	http_stream_header(&b, http_cors(cors, f->opts->allow_origin, v->handover->origin));
+	p = chunk_from(v->request_id, &b);
+	buf_fini(&b);
+	if (p != NULL)
+		begin(v);
+	return (viewer_answer(v, p, NULL));
+}
+
 static int
 serve(struct fanout *f, struct viewer *v)
 {
 	if (v->handover->kind != CHAN_STREAM)
 		return (answer_once(f, v));
+	if (v->handover->head)
+		return (answer_head(f, v));
 	begin(v);
 	return (viewer_start(v));
 }

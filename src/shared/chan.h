@@ -48,7 +48,7 @@ struct chan_handover {
 	uint16_t	 request_id;
 	uint8_t		 kind;		/* enum chan_kind */
 	uint8_t		 sse;		/* Accept names text/event-stream: refuse with busy */
-	uint8_t		 head;		/* SNAPSHOT, CHANGES: without the body */
+	uint8_t		 head;		/* HEAD: without the body; of a stream, its header alone */
 	char		 if_none_match[CHAN_ETAG_BYTES];	/* SNAPSHOT; "" none */
 	char		 origin[CHAN_ORIGIN_BYTES];	/* allowed by --allow-origin, to be named in the answer; "" none */
 	char		 client[CHAN_CLIENT_BYTES];	/* --client-param; "" not known */

@@ -11,7 +11,6 @@
 
 #include "base/buf.h"
 #include "base/log.h"
-#include "base/opts.h"
 #include "shared/board.h"
 #include "shared/chan.h"
 #include "wire/http.h"
@@ -152,21 +151,6 @@ give(void *arg, int *fd)
 	return (chan_send(g->master, CHAN_HANDOVER, &g->handover, fd));
 }
 
-/* HEAD of a stream: what the header of GET's answer would be, limits included. */
-static void
-answer_head(struct request *rq)
-{
-	struct service	*s = rq->service;
-	struct buf	 b = BUF_INIT;
-
-	if (board_total(s->board, BOARD_viewers) >= s->opts->max_streams) {
-		request_refuse(rq, REFUSAL_STREAMS);
-		return;
-	}
-	http_stream_header(&b, rq->cors);
-	request_answer_raw(rq, &b);
-}
-
 /* It exists: its loop is to answer, through the master. */
 static void
 hand_over(struct request *rq)
@@ -174,10 +158,6 @@ hand_over(struct request *rq)
 	struct service	*s = rq->service;
 	struct giving	 g = { .master = s->master };
 
-	if (rq->route.head && ask_of(rq)->kind == CHAN_STREAM) {
-		answer_head(rq);
-		return;
-	}
 	fill_handover(rq, &g.handover);
 	if (request_hand_over(rq, give, &g) == -1) {
 		if (!s->overloaded)
