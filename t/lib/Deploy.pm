@@ -195,14 +195,15 @@ sub start_standby {
 
 my @haproxy_here = ('user haproxy' => '', 'group haproxy' => '', 'log /dev/log' => '');
 
-# HAProxy before web servers at these ports; its port.
+# HAProxy before web servers at these ports; its port.  A hash at the end replaces lines of the sample.
 sub start_haproxy {
 	my ($stage, @ports) = @_;
+	my $replace = ref $ports[-1] ? pop @ports : {};
 	my $n = 0;
 	return haproxy($stage, sub {
 		my ($port) = @_;
 		my $text = sample($stage, 'etc/haproxy.cfg', 'bind \*:80' => "bind 127.0.0.1:$port", 'maxconn 200000' => 'maxconn 4000',
-			@haproxy_here, 'stats socket ' => "stats socket $stage->{dir}/haproxy.sock mode 600");
+			@haproxy_here, 'stats socket ' => "stats socket $stage->{dir}/haproxy.sock mode 600", %$replace);
 		$text =~ s/^\s+server host[ab] .*\n//mg;
 		return $text . join '', map { sprintf "\tserver host%s 127.0.0.1:%d check\n", chr(ord('a') + $n++), $_ } @ports;
 	});
