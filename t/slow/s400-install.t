@@ -9,7 +9,7 @@ my ($debootstrap, $nspawn, $nsenter) = map { have($_) // plan(skip_all => "$_ is
 my $mirror = $ENV{SEATCAST_MIRROR} // 'http://deb.debian.org/debian';	# SEATCAST_DEBIAN: a directory that debootstrap has filled already
 my $src = abs_path($ENV{top_srcdir} // "$FindBin::Bin/../..");
 my $build = abs_path($ENV{top_builddir} // "$src/build");
-my $tmp = tempdir('seatcast-XXXXXX', DIR => '/tmp');
+my $tmp = tempdir('bare-debian-XXXXXX', DIR => $ENV{TMPDIR} // '/tmp');
 my $root = "$tmp/root";
 my $slow = $ENV{SEATCAST_PATIENCE} // 1;
 my ($owner, $container, $init) = ($$);
@@ -63,7 +63,7 @@ my @flags = ('-q', '--register=no', '--link-journal=no', (-d '/run/systemd/syste
 for (@fetch) {
 	my ($status, $text) = run($nspawn, @flags, '--pipe', '-E', 'DEBIAN_FRONTEND=noninteractive', '--', 'bash', '-c', $_);
 	if ($status) {
-		SKIP: { skip "no container here, or no packages: $_: " . substr($text, -300) =~ s/\s+/ /gr, 1 }
+		SKIP: { skip "no container here, or no packages: $_: " . substr($text, -1500) =~ s/\s+/ /gr, 1 }
 		done_testing;
 		exit;
 	}
@@ -124,7 +124,7 @@ my ($ready, $stream) = map { my $what = $_; map { $said{$_} } grep { /\Q$what\E/
 like($ready, qr/ready\z/, 'ready');
 like($stream, qr/^event: init\ndata: \{"status":200.*"status":"AVAILABLE"/m, 'the stream begins with all seats');
 like((in_there('curl', '-s', 'http://localhost/'))[1], qr/<title>[^<]*/, 'the page is there');
-like((in_there(qw(curl -s -d {"userId":7} http://localhost/api/matches/1/allocation/seats/101/hold)))[1], qr/"seatId":101,"status":"HOLD"/, 'a seat can be held, from this machine');
+like((in_there(qw(curl -s -H Content-Type:application/json -d {"userId":7} http://localhost/api/matches/1/allocation/seats/101/hold)))[1], qr/"seatId":101,"status":"HOLD"/, 'a seat can be held, from this machine');
 like((in_there('runuser', '-u', 'nobody', '--', 'cat', '/run/seatcast/fcgi.sock'))[1], qr/denied|No such device/, 'nobody else may use the socket');
 is((in_there('systemctl', 'is-active', 'seatcast.service'))[1], "active\n", 'the service runs');
 like((in_there('journalctl', '-b', '-o', 'cat', '-u', 'seatcast.service'))[1], qr/check: (?:all is well|--check finds 0 errors)/, 'and has said at its start how it is');
