@@ -213,7 +213,7 @@ number(PGconn *conn, const char *sql, double otherwise)
 static void
 check_connections(PGconn *conn, const struct opts *o)
 {
-	long	need = o->max_groups + o->workers;
+	long	need = o->max_groups + 2 * o->workers;	/* a worker reads on one, and writes on another */
 	double	pid = number(conn, "SELECT pg_backend_pid()", -1), most, mine;
 
 	if (pid < 0)

@@ -280,7 +280,7 @@ $s->sql($_) for @honest, 'ALTER ROLE seatcast_reader RESET search_path', map { "
 
 # What needs another start of the server, or other tables
 my @many = (options => ['--max-streams', '100', '--max-groups', '300']);
-my $few = finding('too few connections', 'warning', qr/max_connections leaves 197 connections, .* may need 304/, @many);
+my $few = finding('too few connections', 'warning', qr/max_connections leaves 197 connections, .* may need 308/, @many);
 my ($connections) = command($few) =~ /^ALTER SYSTEM SET max_connections = (\d+)$/;
 $s->pg_stop;
 $s->pg_start(max_connections => $connections);

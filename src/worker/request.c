@@ -16,6 +16,8 @@
 #include "worker/complaint.h"
 #include "worker/request.h"
 
+#define LIBFCGI_BYTES	(64 * 1024)	/* its buffers; a parameter of four bytes costs it forty */
+
 /* After a complete answer or hand-over nothing of it is left but the struct. */
 static void
 end(struct request *rq)
@@ -26,6 +28,16 @@ end(struct request *rq)
 	DL_DELETE(rq->service->requests, rq);
 	free(rq->state);
 	free(rq);
+}
+
+/* libfcgi aborts the process when it gets no memory: is there as much as it will ask for? */
+static bool
+has_memory(size_t len)
+{
+	void *reserve = malloc(10 * len + LIBFCGI_BYTES);
+
+	free(reserve);
+	return (reserve != NULL);
 }
 
 /* The bytes as a file that libfcgi can read: it never has to wait, and can't lose its place in our socket. */
@@ -87,7 +99,7 @@ request_new(struct service *s, int fd, uint16_t id, const void *bytes, size_t le
 	rq->id = id;
 	rq->accepted_ms = mono_ms();
 	DL_APPEND(s->requests, rq);
-	if (replay(s, bytes, len) == -1)
+	if (!has_memory(len) || replay(s, bytes, len) == -1)
 		request_out_of_memory(rq);
 	else if (read_request(rq) == -1) {
 		board_add(s->slot, BOARD_requests_bad, 1);

@@ -206,6 +206,6 @@ action_stream(struct request *rq)
 		rq->asker.done = on_exists;
 		rq->asker.arg = rq;
 		if (exists_ask(s->exists, key.match_id, &view, EXISTS_TIMEOUT_MS, &rq->asker) == -1)
-			request_out_of_memory(rq);
+			request_refuse(rq, REFUSAL_OVERLOAD);
 	}
 }
