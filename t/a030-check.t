@@ -66,7 +66,7 @@ for my $minutes (1, -1) {
 	finding("a clock that is $minutes minute off", 'warning', qr/the clocks .* differ by @{[ 60 * $minutes ]} s/, mend => \@honest,
 		break => [fake("CREATE FUNCTION fake.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS \$\$ SELECT pg_catalog.clock_timestamp() + interval '$minutes min' \$\$")]);
 }
-finding('too few connections for the role', 'warning', qr/this role may have 5 connections, .* may need 14/, break => ['ALTER ROLE seatcast_writer CONNECTION LIMIT 5'],
+finding('too few connections for the role', 'warning', qr/this role may have 5 connections, .* may need 18/, break => ['ALTER ROLE seatcast_writer CONNECTION LIMIT 5'],
 	undo => ['ALTER ROLE seatcast_writer CONNECTION LIMIT -1']);
 finding('no time zone', 'error', qr/seatcast\.time_zone is 'Asia\/Soul'/, break => ["ALTER DATABASE seatcast SET seatcast.time_zone = 'Asia/Soul'"],
 	undo => ['ALTER DATABASE seatcast RESET seatcast.time_zone']);
