@@ -318,7 +318,7 @@ END $$;
 
 -- The chairs asked for, each once, in order. there: it has a live ticket, which is now locked; known: game and chair exist.
 CREATE OR REPLACE FUNCTION seatcast.lock_seats(match_id bigint, seat_ids bigint[])
-RETURNS TABLE (seat_id bigint, block_id bigint, known boolean, there boolean, status text, user_id bigint, hold_expires_at timestamptz)
+RETURNS TABLE (seat_id bigint, block_id bigint, known boolean, there boolean, status text, user_id text, hold_expires_at timestamptz)
 LANGUAGE plpgsql VOLATILE AS $$
 #variable_conflict use_column
 BEGIN
@@ -331,7 +331,7 @@ BEGIN
            FOR NO KEY UPDATE
     )
     SELECT w.id, w.stand_no, w.stand_no IS NOT NULL AND EXISTS (SELECT FROM shop.game g WHERE g.game_no = $1 AND NOT g.canceled),
-           l.chair_no IS NOT NULL, seatcast.shop_status(l.state), l.member_no, seatcast.shop_time(l.reserved_until)
+           l.chair_no IS NOT NULL, seatcast.shop_status(l.state), l.member_no::text, seatcast.shop_time(l.reserved_until)
       FROM (SELECT DISTINCT u.id, (SELECT c.stand_no::bigint FROM shop.chair c WHERE c.chair_no = u.id) AS stand_no FROM unnest($2) AS u (id)) AS w
       LEFT JOIN live l ON l.chair_no = w.id
      ORDER BY w.id;

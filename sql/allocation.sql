@@ -1,7 +1,7 @@
 -- allocation.sql: hold, release and confirm. Part of install.sql and of changes_updated_at.sql, and of a port for other tables.
 --
 -- It names no table of the site's. What is particular to one, four small functions of the port do (port.sql, doc/other-schema.sql):
---     lock_seats(match, seats)                        the seats asked for, each once, by id, their rows locked
+--     lock_seats(match, seats)                        the seats asked for, each once, by id, their rows locked; user_id as text
 --     update_seats(match, seats, user, status, ends)  write to seats that have a row; insert_seats: to those that have none
 --     holds_of(match, user, but)                      how many other seats of the match this user holds
 --
@@ -80,7 +80,7 @@ BEGIN
                                                          WHEN l.status = 'AVAILABLE' THEN 'ok'
                                                          WHEN l.status <> 'HOLD' THEN 'sold'
                                                          WHEN l.hold_expires_at <= c.at THEN 'ok'
-                                                         WHEN l.user_id = $2 THEN 'renew'
+                                                         WHEN l.user_id = $2::text THEN 'renew'
                                                          ELSE 'held' END) AS j (verdict)
                           LEFT JOIN seatcast.held b ON span IS NOT NULL AND b.match_id = $1 AND b.seat_id = l.seat_id
                                                        AND b.user_id = $2 AND b.ends = l.hold_expires_at) AS v
@@ -133,7 +133,7 @@ BEGIN
     SELECT array_agg(d.seat_id), array_agg(d.block_id), array_agg(d.outcome) INTO ids, blocks, outcomes
       FROM (SELECT l.seat_id, l.block_id,
                    CASE WHEN NOT l.known THEN 'unknown'
-                        WHEN l.user_id = $2 AND seatcast.holds(l.status, l.hold_expires_at) THEN 'ok'
+                        WHEN l.user_id = $2::text AND seatcast.holds(l.status, l.hold_expires_at) THEN 'ok'
                         ELSE 'not-yours' END AS outcome
               FROM seatcast.lock_seats($1, $3) AS l) AS d;
     IF 'ok' = ALL (outcomes) THEN
@@ -161,7 +161,7 @@ BEGIN
       INTO ids, blocks, outcomes, held
       FROM (SELECT l.seat_id, l.block_id, l.status,
                    CASE WHEN NOT l.known THEN 'unknown'
-                        WHEN l.user_id = $2 AND (l.status = 'OCCUPIED' OR seatcast.holds(l.status, l.hold_expires_at)) THEN 'ok'
+                        WHEN l.user_id = $2::text AND (l.status = 'OCCUPIED' OR seatcast.holds(l.status, l.hold_expires_at)) THEN 'ok'
                         WHEN l.status = 'OCCUPIED' THEN 'sold'
                         ELSE 'not-yours' END AS outcome
               FROM seatcast.lock_seats($1, $3) AS l) AS d;

@@ -61,6 +61,58 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
              WHERE c.oid = tab) AS s (pages, n)
 $$;
 
+-- Each write that hold, release and confirm make, tried for real on a seat that is free and undone again: what a table refuses (NOT NULL,
+-- CHECK, types, triggers) is told by the table, and not guessed from catalogues. `existing`: only on a seat that has a row, so
+-- that no id is burnt. What depends on the data (a user who must exist, a rule that the site raises, a lock) is no finding.
+CREATE OR REPLACE FUNCTION seatcast.trial(existing boolean DEFAULT false) RETURNS TABLE (severity text, finding text)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '150ms' AS $$
+DECLARE
+    m    bigint;
+    seat bigint;
+    who  bigint;
+    step text;
+    word text;
+    new  boolean;
+BEGIN
+    IF pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean OR row_security_active('site.allocations')
+       OR NOT seatcast.has_index('site.allocations', '{match_id,seat_id}', 'unique')
+       OR NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = 'site.allocations'::regclass AND a.attname = 'user_id' AND NOT a.attisdropped) THEN
+        RETURN;
+    END IF;
+    FOREACH new IN ARRAY CASE WHEN existing THEN '{false}'::boolean[] ELSE '{false,true}' END LOOP
+        BEGIN
+            step := 'hold a seat';
+            who := coalesce((SELECT a.user_id::text FROM site.allocations a WHERE a.user_id::text ~ '^[0-9]{1,18}$' LIMIT 1), '1');
+            IF new THEN
+                SELECT x.id, s.id INTO m, seat FROM (SELECT y.id FROM site.matches y ORDER BY y.id DESC LIMIT 1) AS x, site.seats s
+                 WHERE NOT EXISTS (SELECT FROM site.allocations a WHERE a.match_id = x.id AND a.seat_id = s.id) LIMIT 1;
+            ELSE
+                SELECT a.match_id, a.seat_id INTO m, seat FROM site.allocations a
+                 WHERE coalesce(a.status::text, 'AVAILABLE') = 'AVAILABLE' LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED;
+            END IF;
+            CONTINUE WHEN seat IS NULL;
+            FOR step, word IN VALUES ('hold a seat', 'HOLD'), ('renew a hold', 'HOLD'), ('confirm', 'OCCUPIED'), ('release', 'AVAILABLE') LOOP
+                IF new AND step = 'hold a seat' THEN
+                    PERFORM seatcast.insert_seats(m, ARRAY[seat], who, word, ARRAY[now() + interval '1 hour']);
+                ELSE
+                    PERFORM seatcast.update_seats(m, ARRAY[seat], CASE WHEN word <> 'AVAILABLE' THEN who END, word, CASE word WHEN 'HOLD' THEN ARRAY[now() + interval '2 hours'] END);
+                END IF;
+                IF word IS DISTINCT FROM (SELECT o.status FROM seatcast.status_of(m, seat) AS o) THEN
+                    RAISE EXCEPTION 'what is written as % is not shown as that', word USING ERRCODE = 'SC003';
+                END IF;
+            END LOOP;
+            RAISE EXCEPTION 'all of it is undone' USING ERRCODE = 'SC002';
+        EXCEPTION
+            WHEN SQLSTATE 'SC002' OR lock_not_available OR foreign_key_violation OR raise_exception THEN
+                NULL;
+            WHEN OTHERS THEN
+                RETURN QUERY SELECT 'error', format('seatcast cannot %s%s: %s: change that, or update_seats and insert_seats in sql/port.sql', step,
+                                                    CASE WHEN new AND step = 'hold a seat' THEN ' that has no row yet' ELSE '' END, SQLERRM);
+                RETURN;
+        END;
+    END LOOP;
+END $$;
+
 -- What people see: where `public` is meant it goes without saying.
 CREATE OR REPLACE FUNCTION seatcast.checkup() RETURNS TABLE (severity text, finding text)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -100,8 +152,8 @@ BEGIN
     RETURN QUERY
     SELECT 'error', format('%s has no column %s, which it had when seatcast was installed: give it back its name, or run %s',
                            tab, string_agg(w.col, ', '), again)
-      FROM unnest('{match_id,seat_id,block_id,user_id,status,hold_expires_at}'::text[]
-                  || CASE WHEN exact THEN 'changed_xid' WHEN NOT exact THEN 'updated_at' END) AS w (col)
+      FROM unnest('{match_id,seat_id,user_id,status,hold_expires_at}'::text[]
+                  || CASE WHEN exact THEN '{block_id,changed_xid}' WHEN NOT exact THEN '{updated_at}' ELSE '{}' END::text[]) AS w (col)
      WHERE NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = tab AND a.attname = w.col AND NOT a.attisdropped)
     HAVING count(*) > 0;
     IF FOUND THEN
@@ -115,6 +167,29 @@ BEGIN
                         WHERE t.tgrelid = tab AND t.tgenabled = 'A' AND t.tgtype = 23 AND t.tgqual IS NULL AND t.tgattr::text = ''
                           AND t.tgfoid = to_regprocedure('seatcast.track()'))
        AND exact;
+
+    RETURN QUERY
+    SELECT 'error', format('row level security hides rows of %s from %s, the owner of the functions: ALTER ROLE %I BYPASSRLS', t.name, current_user, current_user)
+      FROM unnest(tabs) AS t (name) WHERE row_security_active(t.name);
+    IF FOUND THEN
+        RETURN;     -- nothing else that is asked of the rows would be true
+    END IF;
+    -- A dump does not have the settings of its database.
+    RETURN QUERY
+    SELECT 'error', format('times without zone were those of %s when seatcast was installed, and are taken for UTC: ALTER DATABASE %I SET seatcast.time_zone = %L', z.was, current_database(), z.was)
+      FROM (SELECT substring(obj_description(to_regnamespace('seatcast'), 'pg_namespace') FROM 'times without zone are ([^ ]+)')) AS z (was)
+     WHERE z.was <> 'UTC' AND coalesce(current_setting('seatcast.time_zone', true), '') = '';
+
+    IF getdatabaseencoding() = 'SQL_ASCII' THEN
+        FOREACH again IN ARRAY tabs[1:4] LOOP
+            BEGIN
+                EXECUTE format('SELECT count(convert_from(convert_to(name::text, ''SQL_ASCII''), ''UTF8'')) FROM %s', again) INTO n;
+            EXCEPTION WHEN OTHERS THEN
+                RETURN QUERY SELECT 'error', format('names in %s are not UTF-8, in a database that says of no text what it is (SQL_ASCII): dump it, and restore it into one of the right encoding', again);
+            END;
+        END LOOP;
+        again := CASE WHEN exact IS FALSE THEN 'sql/changes_updated_at.sql' ELSE 'sql/install.sql' END;
+    END IF;
 
     -- Two buyers meet at the unique index.
     IF NOT seatcast.has_index(tab, '{match_id,seat_id}', 'unique') THEN

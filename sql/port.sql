@@ -126,7 +126,7 @@ END $$;
 -- The seats asked for, each once, by id, their rows locked; there: it has a row; known: match and seat exist.
 -- NO KEY UPDATE does not wait for another application's foreign keys to the row (an order that is being written).
 CREATE OR REPLACE FUNCTION seatcast.lock_seats(match_id bigint, seat_ids bigint[])
-RETURNS TABLE (seat_id bigint, block_id bigint, known boolean, there boolean, status text, user_id bigint, hold_expires_at timestamptz)
+RETURNS TABLE (seat_id bigint, block_id bigint, known boolean, there boolean, status text, user_id text, hold_expires_at timestamptz)
 LANGUAGE plpgsql VOLATILE AS $$
 #variable_conflict use_column
 BEGIN
@@ -139,16 +139,18 @@ BEGIN
            FOR NO KEY UPDATE
     )
     SELECT w.id, w.block_id, w.block_id IS NOT NULL AND EXISTS (SELECT FROM site.matches m WHERE m.id = $1), l.seat_id IS NOT NULL,
-           coalesce(l.status, 'AVAILABLE'), l.user_id::bigint, l.ends
+           coalesce(l.status, 'AVAILABLE'), l.user_id::text, l.ends
       FROM (SELECT DISTINCT u.id, (SELECT s.block_id::bigint FROM site.seats s WHERE s.id = u.id) AS block_id FROM unnest($2) AS u (id)) AS w
       LEFT JOIN locked l ON l.seat_id = w.id
      ORDER BY w.id;
 END $$;
 
 CREATE OR REPLACE FUNCTION seatcast.holds_of(match_id bigint, user_id bigint, but bigint[]) RETURNS bigint LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    who site.allocations.user_id%TYPE := $2;        -- the index is one of that type
 BEGIN
     RETURN (SELECT count(*) FROM site.allocations a
-             WHERE a.match_id = $1 AND a.user_id = $2 AND a.seat_id <> ALL ($3)
+             WHERE a.match_id = $1 AND a.user_id = who AND a.seat_id <> ALL ($3)
                AND seatcast.holds(a.status::text, seatcast.as_instant(a.hold_expires_at)));
 END $$;
 

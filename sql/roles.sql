@@ -32,10 +32,20 @@ BEGIN
                 ('seatcast_writer', 'idle_in_transaction_session_timeout', '10s'),
                 -- A second lock on the door: polls write nothing.
                 ('seatcast_reader', 'default_transaction_read_only', 'on'),
+                -- Whatever the database's defaults say: a statement is a transaction here, and a poll that is right with one snapshot
+                -- must not fail for what others do (serializable); nor is a connection that waits for the next second idle.
+                ('seatcast_reader', 'default_transaction_isolation', 'read committed'),
+                ('seatcast_writer', 'default_transaction_isolation', 'read committed'),
+                ('seatcast_reader', 'idle_session_timeout', '0'),
+                ('seatcast_writer', 'idle_session_timeout', '0'),
+                -- Rows that a policy hides from the functions' owner would be seats that look free: rather an error.
+                ('seatcast_reader', 'row_security', 'off'),
+                ('seatcast_writer', 'row_security', 'off'),
                 -- Compiling costs tens of milliseconds and pays only in queries a hundred times larger than ours.
                 ('seatcast_reader', 'jit', 'off'),
                 ('seatcast_writer', 'jit', 'off')) AS want (role, setting, value)
-                WHERE NOT EXISTS (SELECT FROM pg_db_role_setting g, unnest(g.setconfig) AS have (line)
+                WHERE EXISTS (SELECT FROM pg_settings e WHERE e.name = want.setting)        -- idle_session_timeout is of PostgreSQL 14
+                  AND NOT EXISTS (SELECT FROM pg_db_role_setting g, unnest(g.setconfig) AS have (line)
                                    WHERE g.setdatabase = 0 AND g.setrole = to_regrole(want.role)
                                      AND have.line LIKE want.setting || '=%') LOOP
                 EXECUTE format('ALTER ROLE %I SET %I = %L', r.role, r.setting, r.value);
@@ -89,5 +99,6 @@ TO seatcast_writer;
 DO $$ BEGIN
     IF to_regprocedure('seatcast.checkup()') IS NOT NULL THEN
         GRANT EXECUTE ON FUNCTION seatcast.checkup() TO seatcast_reader, seatcast_writer;
+        GRANT EXECUTE ON FUNCTION seatcast.trial(boolean) TO seatcast_writer;
     END IF;
 END $$;

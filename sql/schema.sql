@@ -76,6 +76,11 @@ CREATE OR REPLACE FUNCTION seatcast.shown(tab regclass) RETURNS text LANGUAGE sq
     SELECT regexp_replace(tab::text, '^public[.]', '')
 $$;
 
+-- What the columns of optimistic locks are called: JPA's @Version and its like.
+CREATE OR REPLACE FUNCTION seatcast.version_columns() RETURNS text[] LANGUAGE sql IMMUTABLE AS $$
+    SELECT '{version,lock_version,row_version,opt_lock,optlock,opt_lock_version,obj_version}'::text[]
+$$;
+
 -- The clock, once it is certain that these tables, which the caller has just read, are the ones its snapshot knows.
 -- ALTER TABLE with a rewrite and TRUNCATE put a new file in a table's place that is empty to every older snapshot (manual,
 -- MVCC, "Caveats"): a poll that waited for such a lock would see all seats free, and its cursor would pass over what had

@@ -77,6 +77,12 @@ for my $zone ('KST', '+09', '+09:00', '<+09>-9', 'asia/seoul', 'EST5EDT') {
 }
 $s->sql('ALTER DATABASE seatcast RESET seatcast.time_zone');
 
+finding('a time zone that got lost', 'error', qr/times without zone were those of Asia\/Seoul/,
+	break => ["ALTER DATABASE seatcast SET seatcast.time_zone = 'Asia/Seoul'", 'sql/install.sql', 'ALTER DATABASE seatcast RESET seatcast.time_zone'],
+	undo => ['ALTER DATABASE seatcast RESET seatcast.time_zone', 'sql/install.sql']);
+finding('a table that cannot be written', 'error', qr/seatcast cannot hold a seat that has no row yet: .*no_holds/,
+	break => ["ALTER TABLE allocations ADD CONSTRAINT no_holds CHECK (status <> 'HOLD')"], mend => ['ALTER TABLE allocations DROP CONSTRAINT no_holds']);
+
 # Transactions that do not end
 $s->sql($_) for "ALTER ROLE seatcast_writer SET seatcast.long_transaction = '0'";
 for my $kind (['one that writes', q{BEGIN; INSERT INTO matches VALUES (9, 'x')}, qr/polls answer with more rows/], ['one that reads', 'BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1', qr/vacuum/]) {
@@ -304,5 +310,6 @@ push @pieces, [split /%[sILn]|''/, substr $1 =~ s/'\s*\n\s*'//gr, 1, -1] while $
 @pieces = map { my @p = sort { length $b <=> length $a } @$_; $p[0] } @pieces;
 my $marked = () = "$c$sql" =~ /\{ "(?:error|warning)"|\bsay\("(?:error|warning)", |'(?:error|warning)', /g;
 is(scalar(@pieces), $marked, scalar(@pieces) . ' findings in the source');
-is(join("\n", grep { length && index($said, $_) < 0 } @pieces), '', 'each has been provoked');
+my $elsewhere = qr/the owner of the functions: ALTER ROLE|are not UTF-8, in a database/;		# d190: they want another owner, another encoding
+is(join("\n", grep { length && !/$elsewhere/ && index($said, $_) < 0 } @pieces), '', 'each has been provoked');
 $s->done;

@@ -142,7 +142,7 @@ is($s->http(POST => '/api/matches/1/allocation/seats/302/hold', {}, { userId => 
 # ---- who may do what ----
 
 my @port = qw(areas block_exists block_seats blocks blocks_exist changes match_changes match_snapshot matches sections snapshot stadium);
-my %may = (seatcast_reader => [sort @port, 'checkup'], seatcast_writer => [sort @port, qw(checkup confirm confirm_seats hold hold_seats release release_seats)], app => []);
+my %may = (seatcast_reader => [sort @port, 'checkup'], seatcast_writer => [sort @port, qw(checkup confirm confirm_seats hold hold_seats release release_seats trial)], app => []);
 for my $role (sort keys %may) {
 	my @can = map { $_->[0] } of('older')->query("SELECT DISTINCT proname FROM pg_proc WHERE pronamespace = 'seatcast'::regnamespace AND has_function_privilege('$role', oid, 'EXECUTE') ORDER BY 1");
 	is("@can", "@{$may{$role}}", "$role may execute these and no others");
