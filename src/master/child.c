@@ -121,6 +121,7 @@ child_spawn(struct master *m, enum board_kind kind, const struct group_key *key)
 		    .draining = m->draining || ev_is_active(&m->grace) };
 		log_watch(board_say, c->slot);
 		leave_master(m, &in);
+		free(c);		/* the master's: nobody has it here */
 		exit(kind == BOARD_WORKER ? worker_main(&in) : loop_main(&in));
 	}
 	c->slot->pid = c->pid;
