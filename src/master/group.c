@@ -335,13 +335,29 @@ group_handover(struct master *m, uint64_t from, struct chan_handover h, int fd)
 	refuse(m, from, &h, fd, reason);
 }
 
+/* One that has ended needs no net any more, begun or not: our copy would keep the connection open. */
+static void
+drop_copy(struct child *loop, uint64_t number)
+{
+	struct transfer *f;
+
+	DL_SEARCH_SCALAR(loop->transfers, f, number, number);
+	if (f == NULL)
+		return;
+	DL_DELETE(loop->transfers, f);
+	fd_close(&f->fd);
+	free(f);
+}
+
 void
 group_gone(struct child *loop, const struct chan_gone *gone)
 {
 	uint32_t i;
 
-	for (i = 0; i < gone->n; i++)
+	for (i = 0; i < gone->n; i++) {
 		client_go(&loop->master->clients, &loop->attendance, gone->numbers[i]);
+		drop_copy(loop, gone->numbers[i]);
+	}
 }
 
 /* Who is behind with messages polls with his next tick anyway: nothing is kept for him. */
