@@ -37,12 +37,12 @@ serving();
 kill 'KILL', $stage->pid('seatcast');
 $stage->wait_end('seatcast');
 like(left(), qr/fcgi\.sock/, 'a crash leaves the socket');
-start('seatcast', qw(--drain-timeout 3s));
+start('seatcast', qw(--drain-timeout 5s));
 ok(serving(), '… and the next start replaces it');
 is(sprintf('%04o', (stat $path)[2] & 0777), '0660', '… with its mode');
 
 # The successor need not wait
-my @fans = map { $s->client("fan $_")->watch(1, 101)->expect_event('init') } 1 .. 8;
+my @fans = map { $s->client("fan $_")->watch(1, 101)->expect_event('init') } 1 .. 30;
 my @asked;
 my $ask = sub { for (1 .. $_[0]) { push @asked, $s->client('asks')->request(GET => '/healthz'); $s->pass_time(0.01) } };
 kill 'TERM', $stage->pid('seatcast');
@@ -53,7 +53,22 @@ ok(!$stage->ended('seatcast'), '… which is still there');
 my $new;
 $s->expect('who comes now is served', sub { $ask->(1); $new = $s->client('new')->watch(1, 101); $s->wait_for(sub { $new->{closed} || $new->events('init') }, 2); scalar $new->events('init') }, 4);
 ok(!$stage->ended('seatcast'), '… before the other has ended');
-$s->expect('the other ends', sub { $ask->(1); $stage->ended('seatcast') }, 8);
+my (%grey, %back);		# each comes back as an EventSource does
+$s->expect('the other ends, and all its viewers are back', sub {
+	$ask->(1);
+	for my $f (@fans) {
+		if (!$back{$f->{name}} && $f->{closed} && time >= $f->{closed_at} + $f->{retry} / 1000) {
+			$back{$f->{name}} = [$f->{closed_at}, $f->{retry}];
+			$f->reconnect;
+		}
+		$grey{$f->{name}} //= time - $back{$f->{name}}[0] if $back{$f->{name}} && ($f->events)[0];
+	}
+	$stage->ended('seatcast') && keys %grey == @fans;
+}, 12);
+my @seconds = sort { $a <=> $b } values %grey;
+note(sprintf 'without seats for %.1f s (median), %.1f s at most', @seconds[@seconds / 2, -1]);
+my $told = () = grep { $_->[1] <= 1000 } values %back;
+cmp_ok($told, '>=', 20, "$told of 30 were told to come back at once, the others ended before the successor was seen");
 is($stage->{proc}{seatcast}{status}, 0, '… with status 0');
 $s->expect('all are answered', sub { !grep { !$_->{closed} } @asked });
 is(scalar(grep { ($_->{status} // 0) != 200 } @asked), 0, 'of ' . @asked . ' connections meanwhile none was refused');

@@ -29,6 +29,7 @@
 #define WAIT_FOR_STATE_MS	5000
 #define WAIT_LOOK_S		0.1
 #define DRAIN_STEP_S		0.05
+#define RETURN_MS		2000	/* after the drain: time for the successor to start; as any retry (SPEC 2) */
 #define LOOK_S			0.25	/* so late a beat may be; a quarter of shorter heartbeats */
 
 struct fanout {
@@ -39,6 +40,7 @@ struct fanout {
 	void			*arg;
 	bool			 idle;		/* and it was told */
 	bool			 draining;
+	bool			 succeeded;	/* a successor serves already */
 	double			 look_s;
 	ev_timer		 beat_timer;	/* once: when the head of `live` is due */
 	ev_timer		 behind_timer;	/* while anybody is behind */
@@ -358,17 +360,24 @@ on_drain(struct ev_loop *ev, ev_timer *w, int revents)
 	struct fanout	*f = w->data;
 	struct audience	*a = &f->audience;
 	struct viewer	*v;
-	int64_t		 now = mono_ms(), span = f->drain_end_ms - f->drain_start_ms;
+	int64_t		 now = mono_ms(), span = f->drain_end_ms - f->drain_start_ms, back_ms;
 	size_t		 keep;
 
 	(void)revents;
+	back_ms = f->succeeded ? 0 : RETURN_MS + (now < f->drain_end_ms ? f->drain_end_ms - now : 0);
 	keep = now >= f->drain_end_ms ? 0 :
 	    f->drain_total * (size_t)(f->drain_end_ms - now) / (size_t)(span > 0 ? span : 1);
 	while (a->count > keep && (v = a->live != NULL ? a->live : a->behind) != NULL)
-		viewer_send_away(v, now < f->drain_end_ms ? f->drain_end_ms - now : 0);
+		viewer_send_away(v, back_ms);
 	if (a->live == NULL && a->behind == NULL)
 		ev_timer_stop(ev, w);
 	settle(f);
+}
+
+void
+fanout_succeeded(struct fanout *f)
+{
+	f->succeeded = true;
 }
 
 void

@@ -56,5 +56,6 @@ void		 fanout_serve_waiting(struct fanout *f);	/* after a poll, or when the poll
 
 /* End all streams, evenly over spread_ms (0: now).  New ones are refused as draining. */
 void		 fanout_drain(struct fanout *f, int64_t spread_ms);
+void		 fanout_succeeded(struct fanout *f);	/* who ends from now on may come back at once */
 
 #endif

@@ -195,6 +195,9 @@ on_message(struct chan *c, enum chan_type type, const union chan_payload *p, int
 	case CHAN_DRAIN:
 		drain(lp, p->drain.spread_ms);
 		break;
+	case CHAN_SUCCEEDED:
+		fanout_succeeded(lp->fanout);
+		break;
 	default:
 		break;
 	}

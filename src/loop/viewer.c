@@ -41,7 +41,6 @@
 #include "wire/event.h"
 #include "wire/fcgi.h"
 
-#define RETURN_MS		2000	/* after the drain: time for the successor to start; as any retry (SPEC 2) */
 #define RETURN_JITTER_MS	1000
 
 /* --- lists ------------------------------------------------------------------ */
@@ -509,11 +508,11 @@ viewer_start_pass(struct viewer *v)
 }
 
 /*
- * End a viewer that is to come back to our successor: later than the drain lasts,
- * and spread.
+ * End a viewer that is to come back to our successor, not before he serves, and
+ * spread.
  */
 void
-viewer_send_away(struct viewer *v, int64_t drain_left_ms)
+viewer_send_away(struct viewer *v, int64_t back_ms)
 {
 	struct buf	 b = BUF_INIT;
 	struct chunk	*p;
@@ -522,7 +521,7 @@ viewer_send_away(struct viewer *v, int64_t drain_left_ms)
 		viewer_end(v);
 		return;
 	}
-	event_retry(&b, (unsigned)drain_left_ms + RETURN_MS + arc4random_uniform(RETURN_JITTER_MS + 1));
+	event_retry(&b, (unsigned)back_ms + arc4random_uniform(RETURN_JITTER_MS + 1));
 	p = chunk_last_from(v->request_id, &b);
 	buf_fini(&b);
 	if (p == NULL) {

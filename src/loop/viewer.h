@@ -88,7 +88,7 @@ int		 viewer_answer(struct viewer *v, struct chunk *head, struct chunk *body);
 void		 viewer_push(struct viewer *v);		/* send until nothing is owed or the connection takes no more */
 void		 viewer_take(struct viewer *v, int revents);	/* what its connection has for us */
 void		 viewer_start_pass(struct viewer *v);	/* a new version comes and it is in the middle of a frame */
-void		 viewer_send_away(struct viewer *v, int64_t drain_left_ms);	/* end it; it is to come back when the drain is over */
+void		 viewer_send_away(struct viewer *v, int64_t back_ms);	/* end it; it is to come back in so long, or somewhat later */
 void		 viewer_end(struct viewer *v);		/* politely, if no record is half written */
 void		 viewer_drop(struct viewer *v);		/* close, without a word */
 

@@ -38,6 +38,7 @@
 #include "shared/inherit.h"
 
 #define SPARE_SLOTS		32	/* loops on their way out */
+#define SUCCESSOR_LOOK_S	0.05	/* while draining */
 #define TRANSFER_LOOK_S		0.05	/* how often to look whether answers have begun */
 #define GRACE_S			0.1	/* from accepting nothing to draining, on a given socket */
 #define UNUSED_MS		5000	/* after --linger: a master that a worker started ends without children */
@@ -286,6 +287,23 @@ on_transfer_look(struct ev_loop *ev, ev_timer *w, int revents)
 		ev_timer_stop(ev, w);
 }
 
+/* While draining: does somebody serve our path already? */
+static void
+on_successor_look(struct ev_loop *ev, ev_timer *w, int revents)
+{
+	struct master	*m = w->data;
+	struct child	*c;
+
+	(void)revents;
+	if (!listener_succeeded(m->opts->listen))
+		return;
+	ev_timer_stop(ev, w);
+	log_info("a successor serves %s: viewers may come back at once", m->opts->listen);
+	DL_FOREACH(m->children, c)
+		if (c->kind == BOARD_LOOP)
+			(void)chan_send(&c->chan, CHAN_SUCCEEDED, NULL, NULL);
+}
+
 static void
 on_restart(struct ev_loop *ev, ev_timer *w, int revents)
 {
@@ -324,6 +342,8 @@ drain(struct master *m, int64_t spread_ms)
 	m->board->draining = 1;
 	listener_leave(m->opts->listen);
 	listener_leave(m->opts->control);
+	if (m->opts->listen != NULL)
+		ev_timer_again(m->ev, &m->successor_look);
 	DL_FOREACH(m->children, c) {
 		if (c->kind == BOARD_LOOP) {
 			c->expected = true;
@@ -409,6 +429,8 @@ master_main(const struct opts *o, int listen_fd, int control_fd)
 	ev_timer_init(&m->deadline, on_deadline, 0., 0.);
 	ev_timer_init(&m->grace, on_grace_over, 0., 0.);
 	m->grace.data = m;
+	ev_timer_init(&m->successor_look, on_successor_look, 0., SUCCESSOR_LOOK_S);
+	m->successor_look.data = m;
 	ev_timer_init(&m->transfer_look, on_transfer_look, 0., TRANSFER_LOOK_S);
 	m->tick.data = m->restart.data = m->deadline.data = m->transfer_look.data = m;
 	ev_timer_start(m->ev, &m->tick);

@@ -100,6 +100,7 @@ struct master {
 	ev_timer		 restart;	/* of missing workers */
 	ev_timer		 deadline;	/* of the drain */
 	ev_timer		 grace;		/* before it, on a given socket: what was accepted comes through */
+	ev_timer		 successor_look;	/* while draining: is somebody else at our path? */
 	ev_timer		 transfer_look;	/* while connections are on their way */
 	ev_io			 control;
 	ev_timer		 control_pause;	/* out of descriptors for who joins */

@@ -17,4 +17,5 @@ CHAN_MSG(LEAVING, CHAN_LOOP, CHAN_MASTER, struct chan_leaving, 0, "no viewers fo
 CHAN_MSG(LEAVE, CHAN_MASTER, CHAN_LOOP, struct chan_nothing, 0, "nothing is on its way to you: go")
 CHAN_MSG(WROTE, CHAN_WORKER | CHAN_MASTER, CHAN_MASTER | CHAN_LOOP, struct chan_wrote, 0, "somebody wrote: poll early; nothing where no loop is live")
 CHAN_MSG(DRAIN, CHAN_MASTER, CHAN_WORKER | CHAN_LOOP, struct chan_drain, 0, "end your streams within that time; take no new ones")
+CHAN_MSG(SUCCEEDED, CHAN_MASTER, CHAN_LOOP, struct chan_nothing, 0, "while draining: a successor serves, viewers may come back at once")
 CHAN_MSG(STOP, CHAN_MASTER, CHAN_WORKER, struct chan_nothing, 0, "finish what you have and exit")
