@@ -435,23 +435,37 @@ group_table(struct buf *b, const struct board_slot **groups, size_t n)
 }
 
 static void
-totals(struct buf *b, const struct board *board, const struct opts *o, size_t groups)
+room(struct buf *b, const struct board *board, const struct opts *o, size_t groups)
 {
 	buf_puts(b, "<dl>");
 	tile_of(b, "viewers", board_total(board, BOARD_viewers), o->max_streams);
 	tile_of(b, "groups", (int64_t)groups, o->max_groups);
 	tile(b, "workers", (int64_t)count_kind(board, BOARD_WORKER), false);
-	tile(b, "good polls", board_total(board, BOARD_polls), false);
-	tile(b, "events sent", board_total(board, BOARD_events), false);
-	tile(b, "seats held here", board_total(board, BOARD_seats_held), false);
-	tile(b, "seats sold here", board_total(board, BOARD_seats_sold), false);
-	tile(b, "conflicts (409)", board_total(board, BOARD_conflicts), false);
-	tile(b, "failed polls", board_total(board, BOARD_polls_failed), true);
-	tile(b, "late seats", board_total(board, BOARD_late_seats), true);
-	tile(b, "stalled viewers", board_total(board, BOARD_stalls), true);
-	tile(b, "database errors", board_total(board, BOARD_database_errors), true);
-	tile(b, "database losses", board_total(board, BOARD_database_losses), true);
-	tile(b, "crashes", board_total(board, BOARD_loop_crashes) + board_total(board, BOARD_worker_restarts), true);
+	buf_puts(b, "</dl>");
+}
+
+static void
+totals(struct buf *b, const struct board *board)
+{
+	static const struct { const char *name; enum board_value v; bool bad; } rows[] = {
+		{ "good polls", BOARD_polls, false },
+		{ "failed polls", BOARD_polls_failed, true },
+		{ "events sent", BOARD_events, false },
+		{ "seats held here", BOARD_seats_held, false },
+		{ "seats sold here", BOARD_seats_sold, false },
+		{ "conflicts (409)", BOARD_conflicts, false },
+		{ "late seats", BOARD_late_seats, true },
+		{ "stalled viewers", BOARD_stalls, true },
+		{ "database losses", BOARD_database_losses, true },
+		{ "database errors", BOARD_database_errors, true },
+		{ "workers replaced", BOARD_worker_restarts, true },
+		{ "loops crashed", BOARD_loop_crashes, true },
+	};
+	size_t i;
+
+	buf_puts(b, "<h2>Since the start</h2><dl>");
+	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		tile(b, rows[i].name, board_total(board, rows[i].v), rows[i].bad);
 	buf_puts(b, "</dl>");
 }
 
@@ -480,10 +494,11 @@ action_status(struct request *rq)
 	buf_puts(&b, "</h1><p class=\"sub\">version " PACKAGE_VERSION ", up for ");
 	duration(&b, now_unix_ms() - board->born_unix_ms);
 	buf_puts(&b, refresh ? " &middot; <a href=\"?\">stop loading anew</a></p>" : " &middot; <a href=\"?refresh\">load anew every 2 s</a></p>");
-	totals(&b, board, rq->service->opts, n);
+	room(&b, board, rq->service->opts, n);
 	group_table(&b, group, n);
-	refusals(&b, board);
 	last_said(&b, board);
+	refusals(&b, board);
+	totals(&b, board);
 	buf_puts(&b, "</body></html>\n");
 	free(group);
 	answer_page(rq, "text/html; charset=utf-8", &b);

@@ -2,9 +2,10 @@
 // The interface as a page for people: no script, nothing loaded from elsewhere.
 import { createRequire } from 'node:module'
 import { readFileSync } from 'node:fs'
+import { resolve } from 'node:path'
 
 const [modules, spec] = process.argv.slice(2)
-const yaml = createRequire(modules + '/')('js-yaml')
+const yaml = createRequire(resolve(modules) + '/')('js-yaml')
 const api = yaml.load(readFileSync(spec, 'utf8'))
 const at = ref => ref.slice(2).split('/').reduce((o, k) => o[k], api)
 const real = o => o?.$ref ? at(o.$ref) : o

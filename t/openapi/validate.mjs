@@ -3,10 +3,11 @@
 // counts, what of the specification was seen, and the faults.
 import { createRequire } from 'node:module'
 import { readFileSync } from 'node:fs'
+import { resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 
 const [modules, spec, ...files] = process.argv.slice(2)
-const require = createRequire(modules + '/')
+const require = createRequire(resolve(modules) + '/')
 const { validate, dereference } = await import(pathToFileURL(require.resolve('@readme/openapi-parser')))
 const Ajv = require('ajv/dist/2020').default
 
