@@ -73,7 +73,9 @@ BEGIN
                             WHEN v.verdict = 'renew' THEN 'ok'
                             WHEN v.verdict = 'ok' AND others + count(*) FILTER (WHERE v.verdict IN ('ok', 'renew')) OVER () > most THEN 'limit'
                             ELSE v.verdict END AS outcome
-                  FROM (SELECT l.*, c.at, j.verdict, CASE WHEN j.verdict = 'renew' THEN coalesce(b.began, c.at) ELSE c.at END AS began
+                  FROM (SELECT l.*, c.at, j.verdict,
+                               coalesce((SELECT b.began FROM seatcast.held b WHERE j.verdict = 'renew' AND span IS NOT NULL AND b.match_id = $1 AND b.seat_id = l.seat_id
+                                            AND b.user_id = $2 AND b.ends = l.hold_expires_at), c.at) AS began
                           FROM seatcast.lock_seats($1, $3) AS l
                          CROSS JOIN LATERAL (SELECT clock_timestamp()) AS c (at)
                          CROSS JOIN LATERAL (SELECT CASE WHEN NOT l.known THEN 'unknown'
@@ -81,9 +83,7 @@ BEGIN
                                                          WHEN l.status <> 'HOLD' THEN 'sold'
                                                          WHEN l.hold_expires_at <= c.at THEN 'ok'
                                                          WHEN l.user_id = $2::text THEN 'renew'
-                                                         ELSE 'held' END) AS j (verdict)
-                          LEFT JOIN seatcast.held b ON span IS NOT NULL AND b.match_id = $1 AND b.seat_id = l.seat_id
-                                                       AND b.user_id = $2 AND b.ends = l.hold_expires_at) AS v
+                                                         ELSE 'held' END) AS j (verdict)) AS v
                  CROSS JOIN LATERAL (SELECT least(v.at + $4, v.began + span)) AS e (ends)) AS d;
         IF NOT good THEN
             RETURN QUERY SELECT w.id, w.block, w.outcome, NULL::timestamptz FROM unnest(ids, blocks, outcomes) AS w (id, block, outcome);

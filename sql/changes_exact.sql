@@ -122,9 +122,10 @@ BEGIN
 END $$;
 
 -- A cursor taken apart, and the next one. since NULL: all is to be told; news false: nothing can have changed.
--- 'SINCE:RUNNING,RUNNING,..@WAL'. Of many that were running only the 50 lowest are listed: it is a few old ones that matter,
--- and SINCE is then the next of them. A number alone is the xmin that earlier versions gave. Internal.
-CREATE OR REPLACE FUNCTION seatcast.position(cursor text, OUT since xid8, OUT running xid8[], OUT news boolean, OUT next_cursor text)
+-- 'SINCE:RUNNING,RUNNING,..@WAL#FILE'. Of many that were running only the 50 lowest are listed: it is a few old ones that matter,
+-- and SINCE is then the next of them. A number alone is the xmin that earlier versions gave. FILE is that of
+-- allocations: while it is the same, nobody has rewritten the table since that poll, and read_at() need not look. Internal.
+CREATE OR REPLACE FUNCTION seatcast.position(cursor text, OUT since xid8, OUT running xid8[], OUT news boolean, OUT next_cursor text, OUT file oid)
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
     here    text := pg_current_snapshot()::text;        -- 'xmin:xmax:running,running,..'
@@ -132,6 +133,7 @@ DECLARE
     list    text := split_part(here, ':', 3);
     now_at  text;                                       -- this snapshot, as a cursor has it
     then_at text := split_part($1, '@', 1);
+    given   text := split_part($1, '#', 1);
     wal     pg_lsn := CASE WHEN standby THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END;
     behind  boolean;
 BEGIN
@@ -142,20 +144,21 @@ BEGIN
         news := false;
     END IF;
     next_cursor := now_at || '@' || coalesce(wal::text, '0/0');
-    IF ($1 ~ '^[0-9]{1,19}(:([0-9]{1,19}(,[0-9]{1,19})*)?@[0-9A-F]{1,8}/[0-9A-F]{1,8})?$') IS NOT TRUE THEN
+    IF ($1 ~ '^[0-9]{1,19}(:([0-9]{1,19}(,[0-9]{1,19})*)?@[0-9A-F]{1,8}/[0-9A-F]{1,8}(#[0-9]{1,9})?)?$') IS NOT TRUE THEN
         RETURN;
     END IF;
     running := string_to_array(split_part(then_at, ':', 2), ',')::xid8[];
     since := split_part(then_at, ':', 1)::xid8;
     news := coalesce(news, true);
+    file := nullif(split_part($1, '#', 2), '')::oid;
     IF news THEN
-        IF $1 = then_at THEN
+        IF given = then_at THEN
             behind := since > split_part(here, ':', 1)::xid8;
         ELSE
             behind := since > split_part(here, ':', 2)::xid8 OR coalesce(running[1], since) > split_part(here, ':', 1)::xid8
-                      OR split_part($1, '@', 2)::pg_lsn > wal;
+                      OR split_part(given, '@', 2)::pg_lsn > wal;
             IF behind AND standby THEN
-                RAISE EXCEPTION 'this server is a standby that is behind the one polled before: replayed %, wanted %', wal, split_part($1, '@', 2)
+                RAISE EXCEPTION 'this server is a standby that is behind the one polled before: replayed %, wanted %', wal, split_part(given, '@', 2)
                     USING ERRCODE = 'SC001';
             END IF;
         END IF;
@@ -176,7 +179,7 @@ SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
 BEGIN
     RETURN QUERY SELECT b.*, NULL::text, NULL::timestamptz FROM seatcast.block_state($1, $2) AS b ORDER BY b.seat_id;
     as_of := seatcast.read_at('site.seats', 'site.allocations');
-    next_cursor := (seatcast.position(NULL)).next_cursor;
+    next_cursor := (seatcast.position(NULL)).next_cursor || '#' || pg_relation_filenode('site.allocations');
     RETURN NEXT;
 END $$;
 
@@ -195,9 +198,12 @@ BEGIN
     as_of := clock_timestamp();
     IF here.news THEN       -- the rows whose changed_xid >= since or was running
         RETURN QUERY SELECT w.*, NULL::text, NULL::timestamptz FROM seatcast.block_written($1, $2, here.since, here.running) AS w ORDER BY w.seat_id;
-        as_of := seatcast.read_at('site.allocations');
+        IF pg_relation_filenode('site.allocations') IS DISTINCT FROM here.file THEN
+            PERFORM seatcast.read_at('site.allocations');
+        END IF;
+        as_of := clock_timestamp();
     END IF;
-    next_cursor := here.next_cursor;
+    next_cursor := here.next_cursor || '#' || pg_relation_filenode('site.allocations');
     RETURN NEXT;
 END $$;
 
@@ -210,7 +216,7 @@ SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_nes
 BEGIN
     RETURN QUERY SELECT m.*, NULL::text, NULL::timestamptz FROM seatcast.match_state($1) AS m ORDER BY m.block_id, m.seat_id;
     as_of := seatcast.read_at('site.seats', 'site.allocations');
-    next_cursor := (seatcast.position(NULL)).next_cursor;
+    next_cursor := (seatcast.position(NULL)).next_cursor || '#' || pg_relation_filenode('site.allocations');
     RETURN NEXT;
 END $$;
 
@@ -229,9 +235,12 @@ BEGIN
     as_of := clock_timestamp();
     IF here.news THEN
         RETURN QUERY SELECT w.*, NULL::text, NULL::timestamptz FROM seatcast.match_written($1, here.since, here.running) AS w ORDER BY w.block_id, w.seat_id;
-        as_of := seatcast.read_at('site.allocations');
+        IF pg_relation_filenode('site.allocations') IS DISTINCT FROM here.file THEN
+            PERFORM seatcast.read_at('site.allocations');
+        END IF;
+        as_of := clock_timestamp();
     END IF;
-    next_cursor := here.next_cursor;
+    next_cursor := here.next_cursor || '#' || pg_relation_filenode('site.allocations');
     RETURN NEXT;
 END $$;
 
