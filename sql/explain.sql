@@ -2,8 +2,8 @@
 --
 --     createdb scratch && psql -d scratch -f sql/explain.sql 2>&1 | less -S        (as a superuser: it loads auto_explain)
 --
--- Ten matches of 40,000 seats, every seat allocated: 400,000 rows. Three seats of block 101 change; then changes() and
--- snapshot() are called and auto_explain shows the plans that ran inside them, with times and buffers; then 200 rounds of churn
+-- Ten matches of 40,000 seats, every seat allocated: 400,000 rows. Three seats of block 101 change; then changes(), snapshot() and
+-- match_changes() are called and auto_explain shows the plans that ran inside them, with times and buffers; then 200 rounds of churn
 -- in that block without a vacuum, and the same again. To look for: no Seq Scan; in changes() rows and buffers in
 -- proportion to what changed in the block; in snapshot() one index probe per seat of the block.
 
@@ -41,6 +41,8 @@ SET auto_explain.log_min_duration = 0;
 SELECT count(*) FILTER (WHERE seat_id IS NOT NULL) AS seats FROM seatcast.changes(1, 101, :'next_cursor');
 \echo '=== snapshot(1, 101): 400 seats'
 SELECT count(*) FILTER (WHERE seat_id IS NOT NULL) AS seats FROM seatcast.snapshot(1, 101);
+\echo '=== match_changes(1, cursor): the same three seats, of 40,000'
+SELECT count(*) FILTER (WHERE seat_id IS NOT NULL) AS seats FROM seatcast.match_changes(1, :'next_cursor');
 SET auto_explain.log_min_duration = -1;
 SET client_min_messages = warning;
 
