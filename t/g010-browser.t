@@ -10,5 +10,5 @@ use Scenario;
 
 browser_needs('chromium');
 my $s = Scenario->new(demo => 1, poll_interval => '500ms', linger => '2s');
-browser_tests('page.test.js', $s, cases => 10);
+browser_tests('page.test.js', $s, cases => 24);
 $s->done;

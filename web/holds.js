@@ -1,82 +1,109 @@
+const BUSY_MS = 12_000;		// longer than a request may take
+
 /**
- * Holds - the seats this tab holds or bought, kept over a reload.
+ * Holds - the seats that this browser holds or bought, kept over a reload and known to all its tabs.
  *
  * The stream says that a seat is on hold, not by whom; so we remember.  A hold of ours ends when the stream, after it
- * has shown HOLD once, shows something else: an AVAILABLE from before our hold may still be on its way.
+ * has shown HOLD once, shows something else: an AVAILABLE from before our hold may still be on its way.  While we are
+ * asking for it to end ourselves (busy), what the stream shows is our own doing, in every tab.
  */
-export class Holds {
-  #key;
-  #holds; #bought;
-  #storage;
+export class Holds extends EventTarget {
+  #key; #storage;
+  #holds = new Map(); #bought = new Map();
 
-  constructor(match, storage = sessionStorage) {
+  constructor(match, storage = localStorage) {
+    super();
     this.#key = `seatcast holds ${match}`;
     this.#storage = storage;
-    let saved = {};
-    try { saved = JSON.parse(storage.getItem(this.#key) ?? '{}'); } catch { /* start anew */ }
-    this.#holds = new Map(saved.holds ?? []);
-    this.#bought = new Map(saved.bought ?? []);
+    this.#load();
+    globalThis.addEventListener('storage', (event) => {
+      if (event.key !== this.#key) return;
+      const before = [...this.ids, ...this.#bought.keys()];
+      this.#load();
+      const detail = [...new Set([...before, ...this.ids, ...this.#bought.keys()])];
+      this.dispatchEvent(new CustomEvent('elsewhere', { detail }));	// another tab held, released or bought
+    });
   }
 
   get size() { return this.#holds.size; }
   get ids() { return [...this.#holds.keys()]; }
-  get labels() { return [...this.#holds.values()].map((hold) => hold.label); }
+
+  /** Each with its seatId, place (block, row, number as shown), blockId, expiresAt, lasts. */
+  get all() { return [...this.#holds].map(([seatId, hold]) => ({ seatId, ...hold })); }
+  get blocks() { return [...new Set([...this.#holds.values()].map((hold) => hold.blockId))]; }
   has(seatId) { return this.#holds.has(seatId); }
+  get(seatId) { return this.#holds.get(seatId); }
   hasBought(seatId) { return this.#bought.has(seatId); }
 
-  add(seatId, label, expiresAt, now) {
-    this.#holds.set(seatId, { label, expiresAt, lasts: expiresAt - now, seen: false });
-    this.#save();
+  /** Held, or held anew: then with its new time. */
+  add(seatId, where, expiresAt, now) {
+    const seen = this.#holds.get(seatId)?.seen ?? false;
+    this.#change(() => this.#holds.set(seatId, { ...where, expiresAt, lasts: expiresAt - now, seen }));
   }
 
-  drop(seatId) {
-    this.#holds.delete(seatId);
-    this.#save();
+  drop(...seatIds) {
+    this.#change(() => { for (const seatId of seatIds) this.#holds.delete(seatId); });
   }
 
   buy(seatIds) {
-    for (const seatId of seatIds) {
-      this.#bought.set(seatId, true);
-      this.#holds.delete(seatId);
-    }
-    this.#save();
+    this.#change(() => {
+      for (const seatId of seatIds) {
+        this.#bought.set(seatId, 'new');
+        this.#holds.delete(seatId);
+      }
+    });
   }
 
-  /** What the stream says of a seat.  @returns {boolean} whether a hold of ours ended by it */
+  /** We are about to buy these or give them back; or that failed. */
+  busy(seatIds, on) {
+    this.#change(() => {
+      for (const seatId of seatIds) if (this.#holds.has(seatId)) this.#holds.set(seatId, { ...this.#holds.get(seatId), busy: on ? Date.now() : 0 });
+    });
+  }
+
+  /** What the stream says of a seat.  @returns {object|null} the hold of ours that ended by it */
   observe(seatId, status) {
-    if (this.#bought.has(seatId) && status !== 'OCCUPIED' && this.#bought.get(seatId) === 'seen') this.#bought.delete(seatId);
-    if (this.#bought.has(seatId) && status === 'OCCUPIED') this.#bought.set(seatId, 'seen');
+    const bought = this.#bought.get(seatId);
+    if (bought === 'new' && status === 'OCCUPIED') this.#change(() => this.#bought.set(seatId, 'seen'));
+    if (bought === 'seen' && status !== 'OCCUPIED') this.#change(() => this.#bought.delete(seatId));
     const hold = this.#holds.get(seatId);
-    if (!hold) return false;
+    if (!hold || Date.now() - (hold.busy ?? 0) < BUSY_MS) return null;
     if (status === 'HOLD') {
-      hold.seen = true;
-      this.#save();
-      return false;
+      if (!hold.seen) this.#change(() => this.#holds.set(seatId, { ...hold, seen: true }));
+      return null;
     }
-    if (status === 'AVAILABLE' && !hold.seen) return false;
+    if (status === 'AVAILABLE' && !hold.seen) return null;
     this.drop(seatId);
-    return true;
+    return { seatId, ...hold };
   }
 
-  /** @returns {(number|string)[]} the seats whose time is over; they are ours no more */
+  /** The holds whose time is over; they are ours no more. */
   expire(now) {
-    const over = this.ids.filter((seatId) => this.#holds.get(seatId).expiresAt <= now);
-    for (const seatId of over) this.drop(seatId);
+    const over = this.all.filter((hold) => hold.expiresAt <= now);
+    if (over.length) this.drop(...over.map((hold) => hold.seatId));
     return over;
   }
 
   /** The hold that ends first. */
-  next() {
-    return [...this.#holds.values()].reduce((first, hold) => (!first || hold.expiresAt < first.expiresAt ? hold : first), null);
+  next() { return this.all.reduce((first, hold) => (!first || hold.expiresAt < first.expiresAt ? hold : first), null); }
+
+  #load() {
+    let saved = {};
+    try { saved = JSON.parse(this.#storage.getItem(this.#key) ?? '{}'); } catch { /* start anew */ }
+    this.#holds = new Map(saved.holds ?? []);
+    this.#bought = new Map(saved.bought ?? []);
   }
 
-  #save() {
+  /** From what all tabs wrote, and back. */
+  #change(change) {
+    this.#load();
+    change();
     this.#storage.setItem(this.#key, JSON.stringify({ holds: [...this.#holds], bought: [...this.#bought] }));
   }
 }
 
-/** Who we are: one random user per tab, so that two windows can play two people. */
-export function ownUserId(storage = sessionStorage) {
+/** Who we are: one random user per browser.  A site that knows its users says so to the server (--user-param). */
+export function ownUserId(storage = localStorage) {
   const saved = storage.getItem('seatcast user');
   if (saved) return Number(saved);
   const [high, low] = crypto.getRandomValues(new Uint32Array(2));

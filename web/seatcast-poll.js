@@ -22,11 +22,8 @@ function changesOf(/** @type {string} */ streamUrl, /** @type {string} */ since)
 
 /** A block: what changed since the id that we have. */
 export const BLOCK_POLL = /** @type {Plan} */ (async (get, streamUrl, _blocks, ids) => {
-  const answer = await get(changesOf(streamUrl, ids.get('') ?? '')).catch((error) => {
-    if (error.status !== 404) throw error;
-    return get(streamUrl.replace(/\/status-stream.*/, ''));	// a server that has no changes yet
-  });
-  const { id = '', seats, full = !answer.body.data.id } = answer.body.data;
+  const answer = await get(changesOf(streamUrl, ids.get('') ?? ''));
+  const { id, seats, full = false } = answer.body.data;
   ids.set('', id);
   return { data: { seats, full }, id, answers: [answer] };
 });
@@ -57,7 +54,7 @@ export class Poll {
   /** @type {ReturnType<typeof setTimeout>|undefined} */ #timer;
   /** @type {Map<BlockId|'', string>} */ #ids;
   #failures = 0; #closed = false; #running = false;
-  #asOf = NaN; #asOfSeen = 0;		// the newest data that we have had, and when it was new to us
+  #asOf = NaN; #asOfSeen = 0;		// the time of the data that we had last, and when it was new to us
 
   /**
    * @param {Model} model
@@ -126,15 +123,17 @@ export class Poll {
     }
   }
 
-  /** The oldest answer counts.  Where a header does not get through (another origin) an asOf that stands still tells. */
+  /**
+   * The oldest answer counts.  Data whose time goes on is current, however late a cache is with it; where it stands still,
+   * the header says for how long, or our own clock does (the header does not reach another origin, and a cached one outlives a 304).
+   */
   #howOld(/** @type {Answer[]} */ answers) {
     const asOf = answers.reduce((oldest, answer) => (answer.asOf < oldest || Number.isNaN(oldest) ? answer.asOf : oldest), NaN);
-    if (!Number.isNaN(asOf) && asOf !== this.#asOf) {
-      this.#asOfSeen = performance.now();
-      this.#asOf = asOf;
-    }
-    const standing = Number.isNaN(this.#asOf) ? 0 : performance.now() - this.#asOfSeen;
-    const age = Math.max(standing, ...answers.map((answer) => answer.age));
+    const goesOn = asOf > this.#asOf;
+    if (asOf !== this.#asOf) this.#asOfSeen = performance.now();
+    this.#asOf = asOf;
+    const standing = Number.isNaN(asOf) ? 0 : performance.now() - this.#asOfSeen;
+    const age = goesOn ? 0 : Math.max(standing, ...answers.map((answer) => answer.age));
     return { asOf: Number.isNaN(asOf) ? null : new Date(asOf).toISOString(), oldMs: age > OLD_MS ? age : 0 };
   }
 

@@ -1,10 +1,11 @@
+import { element } from './dom.js';
 import { texts } from './texts.js';
 
-const CELL_SIZES = [14, 18, 22, 26, 30, 36, 44, 54];
-const FINGER_CELL = 28;			// what a finger can hit (WCAG 2.5.8 asks for 24)
-const MOUSE_CELL = 16;			// what a mouse can hit: rather the whole block at once
-const LARGEST_FITTING_CELL = 40;
 const CURVE = 0.055;			// how far the ends of a row come forward, in rows per column
+const MOST_FLASHES = 16;		// at a time: beyond, colour alone tells, and the processor stays cool
+const FLASH_MS = 900;
+const FLASH = [{ scale: 1.25, opacity: 0.35 }, { scale: 1, opacity: 1 }];
+const MARK = [{ opacity: 0.35 }, { opacity: 1 }];
 
 /**
  * SeatMap - the seats of one block as a grid that bends around the pitch.
@@ -13,24 +14,29 @@ const CURVE = 0.055;			// how far the ends of a row come forward, in rows per co
  * seats look, not what holding one means.
  */
 export class SeatMap {
-  #grid; #stage; #choose;
-  /** @type {Map<number|string, {id: any, row: number, number: number, node: HTMLElement, look: string}>} */ #byId = new Map();
+  #grid; #choose;
+  /** @type {Map<string, {id: any, row: number, number: number, column: number, node: HTMLElement, look: string}>} */ #byId = new Map();
   #rows = [];
   #columns = 1;
   #current = null;
-  #fit = true;
+  #flashes = 0;
+  #motion = matchMedia('(prefers-reduced-motion: reduce)');
 
-  constructor(grid, stage, choose) {
+  constructor(grid, choose) {
     this.#grid = grid;
-    this.#stage = stage;
     this.#choose = choose;
-    grid.addEventListener('click', (event) => this.#clicked(event));
+    grid.addEventListener('click', (event) => {
+      const node = event.target.closest('.seat');
+      if (!node) return;
+      const seat = this.#byId.get(node.dataset.seat);
+      this.#focusable(seat);
+      this.#choose(seat);
+    });
     grid.addEventListener('keydown', (event) => this.#pressed(event));
-    grid.addEventListener('animationend', (event) => event.target.classList.remove('flash'));
-    new ResizeObserver(() => { if (this.#fit) this.#fitWidth(); }).observe(stage);
   }
 
-  seat(seatId) { return this.#byId.get(seatId); }
+  get columns() { return this.#columns; }
+  seat(seatId) { return this.#byId.get(String(seatId)); }
 
   clear() {
     this.#byId.clear();
@@ -39,68 +45,51 @@ export class SeatMap {
     this.#grid.replaceChildren();
   }
 
-  draw(/** @type {{id: any, rowNumber: number, seatNumber: number}[]} */ seats) {
+  /** @param {(seatId: any) => string} lookOf */
+  draw({ rows, columns }, lookOf) {
+    const hadFocus = this.#grid.contains(document.activeElement);
     this.clear();
-    const rows = Map.groupBy ? Map.groupBy(seats, (seat) => seat.rowNumber) : groupByRow(seats);
-    const columnOf = this.#columnPlan(seats, rows);
+    this.#columns = columns;
     const all = document.createDocumentFragment();
-    for (const [rowNumber, rowSeats] of [...rows].sort(([a], [b]) => a - b)) {
-      all.append(this.#drawRow(rowNumber, rowSeats.sort((a, b) => a.seatNumber - b.seatNumber), columnOf));
-    }
-    this.#grid.style.setProperty('--columns', String(this.#columns));
-    this.#grid.setAttribute('aria-rowcount', String(rows.size));
-    this.#grid.setAttribute('aria-colcount', String(this.#columns));
+    for (const row of rows) all.append(this.#drawRow(row, lookOf));
+    this.#grid.style.setProperty('--columns', String(columns));
+    this.#grid.setAttribute('aria-rowcount', String(rows.length));
+    this.#grid.setAttribute('aria-colcount', String(columns));
     this.#grid.replaceChildren(all);
     this.#focusable(this.#rows[0]?.[0] ?? null);
-    this.#fitWidth();
-    this.#stage.scrollLeft = (this.#stage.scrollWidth - this.#stage.clientWidth) / 2;
+    if (hadFocus) this.focus();
   }
 
-  /** Seat numbers are columns, so that gaps show as gaps; where numbers run wild, the order is enough. */
-  #columnPlan(seats, rows) {
-    const numbers = seats.map((seat) => seat.seatNumber);
-    const low = numbers.reduce((a, b) => Math.min(a, b), Infinity);
-    const span = numbers.reduce((a, b) => Math.max(a, b), -Infinity) - low + 1;
-    const longest = Math.max(1, ...[...rows.values()].map((row) => row.length));
-    const byNumber = span <= longest * 2;
-    this.#columns = byNumber ? Math.max(1, span) : longest;
-    return (seat, index) => (byNumber ? seat.seatNumber - low + 1 : index + 1);
-  }
+  focus() { (this.#current?.node ?? this.#grid).focus({ preventScroll: true }); }
 
-  #drawRow(rowNumber, seats, columnOf) {
-    const row = document.createElement('div');
-    row.className = 'row';
+  #drawRow(seats, lookOf) {
+    const row = element('div', 'row');
     row.setAttribute('role', 'row');
-    row.setAttribute('aria-label', texts.row(rowNumber));
-    row.append(this.#rowLabel(rowNumber, 0));
-    const line = seats.map((seat, index) => this.#drawSeat(seat, columnOf(seat, index), row));
-    row.append(this.#rowLabel(rowNumber, this.#columns + 1));
-    this.#rows.push(line);
+    row.setAttribute('aria-label', texts.row(seats[0].row));
+    row.append(this.#rowLabel(seats[0].row, 'start'));
+    this.#rows.push(seats.map((seat) => this.#drawSeat(seat, row, lookOf(seat.id))));
+    row.append(this.#rowLabel(seats[0].row, 'end'));
     return row;
   }
 
-  #rowLabel(rowNumber, column) {
-    const label = document.createElement('span');
-    label.className = 'row-label';
+  #rowLabel(rowNumber, side) {
+    const label = element('span', `row-label ${side}`, String(rowNumber));
     label.setAttribute('aria-hidden', 'true');
-    label.textContent = String(rowNumber);
-    this.#bend(label, column);
     return label;
   }
 
-  #drawSeat(seat, column, row) {
-    const node = document.createElement('button');
+  #drawSeat(seat, row, look) {
+    const node = element('button', 'seat', String(seat.number));
     node.type = 'button';
-    node.className = 'seat';
     node.tabIndex = -1;
     node.dataset.seat = String(seat.id);
     node.setAttribute('role', 'gridcell');
-    node.setAttribute('aria-colindex', String(column));
-    node.textContent = String(seat.seatNumber);
-    this.#bend(node, column);
+    node.setAttribute('aria-colindex', String(seat.column));
+    this.#bend(node, seat.column);
     row.append(node);
-    const drawn = { id: seat.id, row: seat.rowNumber, number: seat.seatNumber, column, node, look: '' };
-    this.#byId.set(seat.id, drawn);
+    const drawn = { ...seat, node, look: '' };
+    this.#byId.set(String(seat.id), drawn);
+    this.#show(drawn, look);
     return drawn;
   }
 
@@ -109,73 +98,42 @@ export class SeatMap {
     const half = (this.#columns + 1) / 2;
     const off = (column - half) / half;
     const depth = CURVE * Math.min(this.#columns, 40);
-    node.style.setProperty('--column', String(column + 1));
+    node.style.gridColumn = String(column + 1);
     node.style.setProperty('--lift', (depth * (1 - off * off)).toFixed(3));
     node.style.setProperty('--turn', `${(-Math.atan((2 * depth * off) / half) * 180 / Math.PI).toFixed(2)}deg`);
   }
 
-  /** @param {string} look AVAILABLE HOLD OCCUPIED MINE BOUGHT */
-  show(seatId, look, { flash = false } = {}) {
-    const seat = this.#byId.get(seatId);
-    if (!seat || seat.look === look) return;
+  /** @param {(seatId: any) => string} lookOf  AVAILABLE HOLD OCCUPIED MINE BOUGHT UNKNOWN */
+  show(seatIds, lookOf, flash) {
+    const changed = [];
+    for (const seatId of seatIds) {
+      const seat = this.#byId.get(String(seatId));
+      const look = lookOf(seatId);
+      if (!seat || seat.look === look) continue;
+      this.#show(seat, look);
+      changed.push(seat.node);
+    }
+    if (flash && changed.length + this.#flashes <= MOST_FLASHES && !document.hidden) for (const node of changed) this.#flash(node);
+  }
+
+  #show(seat, look) {
     seat.look = look;
     seat.node.dataset.look = look;
     seat.node.setAttribute('aria-label', texts.seat(seat.row, seat.number, texts[look]));
     seat.node.setAttribute('aria-selected', String(look === 'MINE'));
-    seat.node.setAttribute('aria-disabled', String(look === 'OCCUPIED' || look === 'HOLD' || look === 'BOUGHT'));
-    if (!flash) return;
-    seat.node.classList.remove('flash');
-    void seat.node.offsetWidth;			// or the animation would not start again
-    seat.node.classList.add('flash');
+    seat.node.setAttribute('aria-disabled', String(look !== 'AVAILABLE' && look !== 'MINE'));
   }
 
-  pending(seatId, on) { this.#byId.get(seatId)?.node.classList.toggle('pending', on); }
-
-  // ---- size ----
-
-  get #cell() { return Number.parseFloat(this.#grid.style.getPropertyValue('--cell')) || FINGER_CELL; }
-
-  #setCell(size) {
-    this.#grid.style.setProperty('--cell', `${size}px`);
-    this.#grid.classList.toggle('tiny', size < 22);
+  /** By animate(): a class would have to be taken off and on, and the page laid out in between for each seat. */
+  #flash(node) {
+    this.#flashes += 1;
+    const animation = node.animate(this.#motion.matches ? MARK : FLASH, { duration: FLASH_MS, easing: 'ease-out' });
+    animation.onfinish = animation.oncancel = () => { this.#flashes -= 1; };
   }
 
-  #comfortable() {
-    return matchMedia('(pointer: coarse), (max-width: 40rem)').matches ? FINGER_CELL : MOUSE_CELL;
-  }
+  pending(seatId, on) { this.#byId.get(String(seatId))?.node.classList.toggle('pending', on); }
 
-  #fitWidth(smallest = this.#comfortable()) {
-    const style = getComputedStyle(this.#stage);
-    const width = this.#stage.clientWidth - Number.parseFloat(style.paddingLeft) - Number.parseFloat(style.paddingRight);
-    const fitting = Math.floor(width / (this.#columns + 2));
-    this.#setCell(Math.min(LARGEST_FITTING_CELL, Math.max(smallest, fitting)));
-  }
-
-  zoomToFit() {
-    this.#fit = true;
-    this.#fitWidth(10);				// asked for: everything on the screen, however small
-  }
-
-  zoom(/** @type {1|-1} */ step) {
-    this.#fit = false;
-    const size = this.#cell;
-    const next = step > 0 ? CELL_SIZES.find((s) => s > size) : CELL_SIZES.findLast((s) => s < size);
-    if (next) this.#setCell(next);
-  }
-
-  // ---- hands and keys ----
-
-  #clicked(event) {
-    const node = event.target.closest('.seat');
-    if (!node) return;
-    const seat = this.#find(node);
-    this.#focusable(seat);
-    this.#choose(seat);
-  }
-
-  #find(node) {
-    return this.#byId.get(Number(node.dataset.seat)) ?? this.#byId.get(node.dataset.seat);
-  }
+  // ---- keys ----
 
   #focusable(seat) {
     if (this.#current) this.#current.node.tabIndex = -1;
@@ -195,8 +153,8 @@ export class SeatMap {
 
   #target({ key, ctrlKey }) {
     const y = this.#rows.findIndex((row) => row.includes(this.#current));
-    const x = this.#rows[y].indexOf(this.#current);
     const row = this.#rows[y];
+    const x = row.indexOf(this.#current);
     switch (key) {
       case 'ArrowLeft': return row[x - 1];
       case 'ArrowRight': return row[x + 1];
@@ -214,10 +172,4 @@ export class SeatMap {
     const distance = (seat) => Math.abs(seat.column - this.#current.column);
     return this.#rows[y]?.reduce((best, seat) => (distance(seat) < distance(best) ? seat : best));
   }
-}
-
-function groupByRow(seats) {
-  const rows = new Map();
-  for (const seat of seats) rows.set(seat.rowNumber, [...(rows.get(seat.rowNumber) ?? []), seat]);
-  return rows;
 }

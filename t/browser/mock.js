@@ -71,7 +71,11 @@ function runSql(sql) {
     const insert = /INSERT INTO allocations.*SELECT (\d+), block_id, id, (\d+), '(\w+)', (NULL|.*interval '(\d+) seconds').*FROM seats WHERE id IN \(([^)]*)\)/s.exec(statement);
     const clean = /UPDATE allocations SET status = 'AVAILABLE'.*WHERE match_id = (\d+)\s+AND block_id = (\d+)/s.exec(statement);
     const rename = /UPDATE blocks SET name = '(.*)' WHERE id = (\d+)/.exec(statement);
-    if (insert) {
+    const block = /INSERT INTO blocks .*VALUES \((\d+), (\d+), '(.*)'\)/.exec(statement);
+    if (block) {
+      const [, id, sectionId, name] = block;
+      if (!db.blocks.some((b) => b.id === Number(id))) db.blocks.push({ id: Number(id), sectionId: Number(sectionId), name });
+    } else if (insert) {
       const [, match, userId, status, , seconds, ids] = insert;
       for (const id of ids.split(',')) {
         db.allocations.set(key(match, id.trim()), { userId: Number(userId), status, expires: seconds ? Date.now() + seconds * 1000 : null });

@@ -1,282 +1,289 @@
-/*
- * The page in a real browser, against a real server or the mock.
- *
- *   SEATCAST_URL          where the page is                              (required, or everything is skipped)
- *   SEATCAST_SQL          shell command that reads SQL on stdin          (required)
- *   SEATCAST_PLAYWRIGHT   path of playwright-core, if NODE_PATH does not lead to it
- *   SEATCAST_CHROMIUM     the browser (/usr/bin/chromium)
- *   SEATCAST_BLOCK        the block to play with (101); it needs seats 101 to 110 among its own
- *   SEATCAST_VIEWERS      shell command that prints the number of open streams; without it the metric
- *                         SEATCAST_VIEWERS_METRIC (seatcast_viewers) of SEATCAST_METRICS (<url>/metrics) is summed
- *   SEATCAST_DB_STOP, SEATCAST_DB_START, SEATCAST_RESTART, LIGHTTPD_RESTART   shell commands; tests without theirs are skipped
- *   SEATCAST_ARTEFACTS    directory for screenshots
- */
+/* The page in a real browser, against a real server or the mock.  See lib.js for what it needs. */
 'use strict';
 const { after, afterEach, before, beforeEach, describe, test } = require('node:test');
 const assert = require('node:assert/strict');
-const { spawn } = require('node:child_process');
-const { mkdirSync } = require('node:fs');
-const { join } = require('node:path');
+const { readFileSync } = require('node:fs');
+const { BASE, BLOCK, Browser, MATCH, allocate, clean, env, npm, picture, shell, skip, sql, until, viewers } = require('./lib.js');
 
-const env = process.env;
-const BASE = env.SEATCAST_URL;
-const MATCH = 1;
-const BLOCK = env.SEATCAST_BLOCK ?? '101';
-const ARGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-  '--disable-component-update', '--disable-sync'];
-const missing = ['SEATCAST_URL', 'SEATCAST_SQL'].filter((name) => !env[name]);
-const skip = missing.length > 0 && `${missing.join(' and ')} not set`;
+const browser = new Browser();
+const NEIGHBOUR = String(Number(BLOCK) + 1);
+const PHONE = { viewport: { width: 360, height: 740 }, deviceScaleFactor: 2, hasTouch: true, isMobile: true };
+const pause = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
 
-let browser;
-let opened = [];		// contexts of the running test
-let complaints = [];		// what the consoles of its pages said
-
-// ---- the surroundings ----
-
-function shell(command, input = '') {
-  return new Promise((resolve, reject) => {
-    const child = spawn('sh', ['-c', command], { stdio: ['pipe', 'pipe', 'pipe'] });
-    let output = '';
-    child.stdout.on('data', (part) => { output += part; });
-    child.stderr.on('data', (part) => { output += part; });
-    child.on('close', (code) => (code === 0 ? resolve(output) : reject(new Error(`${command}: exit ${code}: ${output}`))));
-    child.stdin.on('error', () => {});
-    child.stdin.end(input);
-  });
-}
-
-const sql = (text) => shell(env.SEATCAST_SQL, `${text};\n`);
-
-/** One statement for any status; `seconds` is how long a hold lasts. */
-function allocate(seatIds, status, { userId = 999, seconds = 0 } = {}) {
-  const expires = seconds ? `(now() AT TIME ZONE 'UTC') + interval '${seconds} seconds'` : 'NULL';
-  return sql(`INSERT INTO allocations (match_id, block_id, seat_id, user_id, status, hold_expires_at)
-    SELECT ${MATCH}, block_id, id, ${userId}, '${status}', ${expires} FROM seats WHERE id IN (${seatIds.join(',')})
-    ON CONFLICT (match_id, seat_id) DO UPDATE SET user_id = EXCLUDED.user_id, status = EXCLUDED.status,
-    hold_expires_at = EXCLUDED.hold_expires_at`);
-}
-
-/** By UPDATE: a deleted row would be noticed with the next reconcile only. */
-const clean = () => sql(`UPDATE allocations SET status = 'AVAILABLE', user_id = NULL, hold_expires_at = NULL
-  WHERE match_id = ${MATCH} AND block_id = ${BLOCK}`);
-
-/** @returns {Promise<number|null>} open streams, null when the server does not tell */
-async function viewers() {
-  if (env.SEATCAST_VIEWERS) return Number(await shell(env.SEATCAST_VIEWERS));
-  const name = env.SEATCAST_VIEWERS_METRIC ?? 'seatcast_viewers';
-  const response = await fetch(env.SEATCAST_METRICS ?? new URL('/metrics', BASE));
-  const values = [...(await response.text()).matchAll(new RegExp(`^${name}(?:\\{[^}]*\\})? (\\d+)`, 'gm'))];
-  return values.length ? values.reduce((sum, [, value]) => sum + Number(value), 0) : null;
-}
-
-async function until(check, what, ms = 5_000) {
-  const end = Date.now() + ms;
-  for (let last; ; ) {
-    last = await check();
-    if (last === true) return;
-    if (Date.now() > end) assert.fail(`${what} (last: ${JSON.stringify(last)})`);
-    await new Promise((resolve) => { setTimeout(resolve, 50); });
-  }
-}
-
-// ---- windows and tabs ----
-
-async function newWindow(options = {}) {
-  const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, locale: 'en-US', ...options });
-  opened.push(context);
-  return context;
-}
-
-async function openPage(context, block = BLOCK) {
-  const page = await context.newPage();
-  page.on('pageerror', (error) => complaints.push(String(error)));
-  page.on('console', (message) => { if (['error', 'warning'].includes(message.type())) complaints.push(message.text()); });
-  await page.goto(new URL(`/?match=${MATCH}&block=${block}`, BASE).href);
+async function openPage(context, query = `?match=${MATCH}&block=${BLOCK}`) {
+  const page = await browser.tab(context, `/${query}`);
   await drawn(page);
   return page;
 }
 
-const drawn = (page) => page.locator('#map[data-state=live] .seat[data-look]').first().waitFor({ timeout: 10_000 });
+const drawn = (page) => page.locator('#map[data-state=live] .seat:not([data-look=UNKNOWN])').first().waitFor({ state: 'attached', timeout: 10_000 });
 const seat = (page, seatId) => page.locator(`#map [data-seat="${seatId}"]`);
-const shows = (page, seatId, look, timeout = 3_000) =>
-  page.locator(`#map [data-seat="${seatId}"][data-look=${look}]`).waitFor({ timeout });
+const shows = (page, seatId, look, timeout = 3_000) => page.locator(`#map [data-seat="${seatId}"][data-look=${look}]`).waitFor({ timeout });
 const badge = (page, state, timeout) => page.locator(`#badge[data-state=${state}]`).waitFor({ timeout });
+const mode = (page, name) => page.locator(`#basket[data-mode=${name}]`).waitFor({ timeout: 5_000 });
+const toast = (page, text) => page.locator('.toast', { hasText: text }).first().waitFor({ timeout: 5_000 });
+const statusOf = (page, seatId) => page.evaluate(([id, block]) => globalThis.seatcast.seatsOf(block).get(id), [seatId, BLOCK]);
 
-async function picture(page, name) {
-  if (env.SEATCAST_ARTEFACTS) await page.screenshot({ path: join(env.SEATCAST_ARTEFACTS, `${name}.png`) });
+async function hold(page, ...seatIds) {
+  for (const id of seatIds) {
+    await seat(page, id).click();
+    await shows(page, id, 'MINE');
+  }
+}
+
+/** Where a seat of the block is. */
+async function placeOf(seatId) {
+  const { data } = await (await fetch(new URL(`/api/site/blocks/${BLOCK}/seats`, BASE))).json();
+  const { rowNumber: row, seatNumber: number } = data.seats.find((one) => one.id === seatId);
+  return { row, number };
+}
+
+/** What axe has to say, one line each. */
+async function axe(page) {
+  await page.waitForFunction(() => getComputedStyle(document.querySelector('#map')).opacity === '1' || document.querySelector('#map').dataset.state !== 'live');
+  await page.evaluate(readFileSync(npm('axe-core/axe.min.js'), 'utf8'));	// not as a script: the page's policy forbids it
+  const { violations } = await page.evaluate(() => globalThis.axe.run(document, { runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'] }));
+  return violations.map((violation) => `${violation.id}: ${violation.nodes.slice(0, 3).map((node) => `${node.html.slice(0, 120)} ${node.any[0]?.message ?? ''}`).join(' | ')}`);
 }
 
 describe('page', { skip, concurrency: 1 }, () => {
-  before(async () => {
-    const { chromium } = require(env.SEATCAST_PLAYWRIGHT ?? 'playwright-core');
-    browser = await chromium.launch({ executablePath: env.SEATCAST_CHROMIUM ?? '/usr/bin/chromium', args: ARGS });
-    if (env.SEATCAST_ARTEFACTS) mkdirSync(env.SEATCAST_ARTEFACTS, { recursive: true });
-  });
-  after(() => browser?.close());
-  beforeEach(async () => {
-    complaints = [];
-    await clean();
-  });
-  afterEach(async () => {
-    for (const context of opened) await context.close();
-    opened = [];
-  });
+  before(() => browser.start());
+  after(() => browser.stop());
+  beforeEach(() => clean());
+  afterEach(() => browser.tidy());
 
-  test('init is drawn, with counts, a live badge and nothing on the console', async () => {
+  test('seats, counts, the stadium and the name of the match are drawn; nothing on the console', async () => {
     await allocate([102], 'HOLD', { seconds: 60 });
     await allocate([103], 'OCCUPIED');
-    const page = await openPage(await newWindow());
+    const page = await openPage(await browser.window());
     await shows(page, 101, 'AVAILABLE');
     await shows(page, 102, 'HOLD');
     await shows(page, 103, 'OCCUPIED');
-    await badge(page, 'live', 3_000);
-    assert.equal(await page.locator('[data-legend=OCCUPIED] output').textContent(), '1');
-    await page.locator(`#tree [data-block="${BLOCK}"][aria-current]`).waitFor();
+    await page.locator('[data-legend=HOLD] .number', { hasText: /^1$/ }).waitFor();
+    const total = await page.locator('#map .seat').count();
+    await page.locator(`#tree [data-block="${BLOCK}"][aria-current] .chip-left`, { hasText: String(total - 2) }).waitFor();
+    assert.equal(await page.locator(`.wedge[data-block="${BLOCK}"]`).getAttribute('data-level'), 'many');
+    assert.equal(await page.locator('.wedge:not([data-level])').count(), 0, 'every block has its colour');
+    const { data } = await (await fetch(new URL('/api/matches', BASE))).json();
+    const name = data.matches.find((one) => one.id === MATCH).name;
+    assert.ok(name.includes(await page.locator('#match').textContent()));
+    assert.deepEqual(browser.complaints, []);
     await picture(page, 'desktop');
-    assert.deepEqual(complaints, []);
   });
 
-  test('an update arrives within 1.5 s of its commit', async () => {
-    const page = await openPage(await newWindow());
-    await shows(page, 104, 'AVAILABLE');
+  test('an update arrives within 1.5 s of its commit, at the seat and in the stadium', async () => {
+    const page = await openPage(await browser.window());
+    const left = () => page.locator(`#tree [data-block="${BLOCK}"] .chip-left`).textContent();
+    const before = Number(await left());
     await allocate([104], 'OCCUPIED');
     await shows(page, 104, 'OCCUPIED', 1_500);
+    await until(async () => Number(await left()) === before - 1, 'the stadium counts it', 1_500);
   });
 
-  test('a hold in one window is seen in another, then released, then bought', async () => {
-    const one = await openPage(await newWindow());
-    const two = await openPage(await newWindow());
-    await seat(one, 105).click();
-    await shows(one, 105, 'MINE');
+  test('a hold in one window is seen in another, then given back, then bought, each at once', async () => {
+    const one = await openPage(await browser.window());
+    const two = await openPage(await browser.window());
+    await hold(one, 105);
     await shows(two, 105, 'HOLD');
     assert.match(await one.locator('#countdown').textContent(), /^\d+:\d\d$/);
     await picture(one, 'hold');
     await seat(two, 105).click({ force: true });	// not his: a toast, and nothing changes
     await two.locator('.toast').waitFor();
+    await pause(700);
     await seat(one, 105).click();
+    await shows(one, 105, 'AVAILABLE', 1_000);
     await shows(two, 105, 'AVAILABLE');
-    await one.locator('#basket').waitFor({ state: 'hidden' });
-    await seat(one, 106).click();
-    await shows(one, 106, 'MINE');
+    await mode(one, 'empty');
+    await hold(one, 106);
     await one.locator('#confirm').click();
-    await shows(one, 106, 'BOUGHT');
+    await mode(one, 'receipt');
+    await shows(one, 106, 'BOUGHT', 1_000);
     await shows(two, 106, 'OCCUPIED');
-    assert.deepEqual(complaints, []);
+    assert.equal(await one.locator('#basket-items li').count(), 1);
+    assert.equal(await one.locator('.toast').count(), 0, 'no hold was lost');
+    await picture(one, 'receipt');
+    await pause(700);				// what has just changed is not to be pressed by mistake
+    await one.locator('#done').click();
+    await mode(one, 'empty');
+    assert.deepEqual(browser.complaints.filter((text) => !text.includes('409')), []);
   });
 
-  test('own holds survive a reload', async () => {
-    const page = await openPage(await newWindow());
-    await seat(page, 105).click();
+  test('pressed twice: Confirm buys and holds nothing else; a seat is held and not given back', async () => {
+    const page = await openPage(await browser.window());
+    const posts = [];
+    page.on('request', (request) => { if (request.method() === 'POST') posts.push(request.url().split('/').pop()); });
+    await seat(page, 105).dblclick();
     await shows(page, 105, 'MINE');
+    await pause(700);
+    await shows(page, 105, 'MINE');
+    await page.evaluate(() => {			// by the page's own clock: a press at the moment that the receipt is there
+      const press = () => {
+        const { x, y, width, height } = document.querySelector('#done').getBoundingClientRect();
+        document.querySelector('#done').dispatchEvent(new MouseEvent('click', { bubbles: true, cancelable: true, detail: 1, clientX: x + width / 2, clientY: y + height / 2 }));
+      };
+      new MutationObserver(() => { if (document.querySelector('#basket').dataset.mode === 'receipt') press(); })
+        .observe(document.querySelector('#basket'), { attributeFilter: ['data-mode'] });
+    });
+    await page.locator('#confirm').dblclick();
+    await mode(page, 'receipt');
+    await pause(700);
+    assert.equal(await page.locator('#basket').getAttribute('data-mode'), 'receipt');
+    assert.deepEqual(posts, ['hold', 'confirm']);
+    await page.locator('#done').click();
+    await mode(page, 'empty');
+  });
+
+  test('what cannot be bought is named and dropped, and the rest is offered', async () => {
+    const page = await openPage(await browser.window());
+    await hold(page, 101, 102);
+    await page.route('**/seats/confirm', (route) => route.fulfill({ status: 409, contentType: 'application/json',
+      body: '{"status":409,"message":"m","data":{"seats":[{"seatId":102,"reason":"not-yours"}]}}' }), { times: 1 });
+    await page.locator('#confirm').click();
+    const { row, number } = await placeOf(102);
+    await toast(page, new RegExp(`Not bought: .*row ${row}, seat ${number}.* other 1`));
+    await page.locator('#basket-items li').nth(1).waitFor({ state: 'detached' });
+    await pause(700);
+    await page.locator('#confirm').click();
+    await mode(page, 'receipt');
+    assert.match(await page.locator('#basket-items').textContent(), new RegExp(`row ${row}, seat ${number - 1}$`));
+  });
+
+  test('own holds: kept over a reload, known to another tab, given back when the page goes', async () => {
+    const context = await browser.window();
+    const page = await openPage(context);
+    await hold(page, 105);
     await page.reload();
     await shows(page, 105, 'MINE');
+    const other = await openPage(context);
+    await shows(other, 105, 'MINE');
+    await other.locator('#basket-items button').click();
+    await shows(page, 105, 'AVAILABLE');
+    await mode(page, 'empty');
+    await pause(700);
+    await hold(other, 106);
+    await page.close({ runBeforeUnload: true });
+    await pause(5_000);
+    await shows(other, 106, 'MINE');		// not the last tab
+    const watcher = await openPage(await browser.window());
+    await shows(watcher, 106, 'HOLD');
+    await other.goto('about:blank');
+    await shows(watcher, 106, 'AVAILABLE', 10_000);
+  });
+
+  test('time: a warning before the end, and five more minutes', async () => {
+    const page = await openPage(await browser.window());
+    await hold(page, 107);
+    const ends = (change = 0) => page.evaluate(([match, by]) => {
+      const key = `seatcast holds ${match}`;
+      const saved = JSON.parse(localStorage.getItem(key));
+      saved.holds[0][1].expiresAt += by;
+      if (by) localStorage.setItem(key, JSON.stringify(saved));
+      return saved.holds[0][1].expiresAt;
+    }, [String(MATCH), change]);
+    const first = await ends(-250_000);
+    await page.reload();
+    await toast(page, /Your hold ends in \d+ seconds/);
+    await until(async () => /ends in/.test(await page.locator('#say').textContent()), 'it is spoken');
+    await page.locator('#keep').click();
+    await toast(page, /held until/);
+    assert.ok(await ends() - first > 250_000);
+    await shows(page, 107, 'MINE');
   });
 
   test('a hold that expires is available again, though nobody wrote', async () => {
-    const page = await openPage(await newWindow());
+    const page = await openPage(await browser.window());
     await allocate([107], 'HOLD', { seconds: 4 });
     await shows(page, 107, 'HOLD');
     await shows(page, 107, 'AVAILABLE', 6_000);
   });
 
-  test('three tabs have one connection', async (t) => {
-    if (await viewers() === null) return t.skip('the server tells no number of viewers');
-    const context = await newWindow();
-    const pages = [await openPage(context), await openPage(context), await openPage(context)];
-    // Pages of the test before may still be counted for a moment, so wait for the number to come down.
-    await until(async () => (await viewers()) === 1 || viewers(), 'one stream for three tabs');
-    const transports = await Promise.all(pages.map((page) => page.evaluate(() => globalThis.seatcast.transport)));
-    assert.deepEqual(transports.sort(), ['shared', 'shared', 'sse']);
+  test('another block: the same connection, no moment offline, holds elsewhere still watched', async () => {
+    const page = await openPage(await browser.window());
+    await page.evaluate(() => {
+      globalThis.states = [];
+      globalThis.seatcast.addEventListener('state', (event) => globalThis.states.push(event.detail.state));
+    });
+    await hold(page, 108);
+    await page.locator(`.wedge[data-block="${NEIGHBOUR}"]`).click();
+    await page.locator(`#tree [data-block="${NEIGHBOUR}"][aria-current]`).waitFor();
+    await page.waitForFunction((block) => globalThis.seatcast.seatsOf(block)?.size === document.querySelectorAll('#map .seat:not([data-look=UNKNOWN])').length, NEIGHBOUR);
+    assert.equal(new URL(page.url()).searchParams.get('block'), NEIGHBOUR);
+    await until(async () => (await viewers() ?? 1) === 1 || viewers(), 'one stream');
     await allocate([108], 'OCCUPIED');
-    for (const page of pages) await shows(page, 108, 'OCCUPIED');
-    return undefined;
+    await toast(page, /Your hold has ended/);
+    await mode(page, 'empty');
+    assert.deepEqual(await page.evaluate(() => globalThis.states), []);
+    await page.goBack();
+    await shows(page, 108, 'OCCUPIED');
   });
 
-  test('the leader closes: the others go on, without a gap and without a moment offline', async () => {
-    const context = await newWindow();
-    const leader = await openPage(context);
-    const rest = [await openPage(context), await openPage(context)];
-    assert.equal(await leader.evaluate(() => globalThis.seatcast.transport), 'sse');
-    for (const page of rest) {
-      await page.evaluate(() => {
-        globalThis.states = [];
-        globalThis.seatcast.addEventListener('state', (event) => globalThis.states.push(event.detail.state));
-      });
-    }
-    await Promise.all([leader.close(), allocate([101, 102, 103], 'OCCUPIED')]);
-    for (const page of rest) for (const id of [101, 102, 103]) await shows(page, id, 'OCCUPIED');
-    await allocate([109], 'OCCUPIED');
-    for (const page of rest) await shows(page, 109, 'OCCUPIED');
-    const transports = await Promise.all(rest.map((page) => page.evaluate(() => globalThis.seatcast.transport)));
-    assert.deepEqual(transports.sort(), ['shared', 'sse']);
-    for (const page of rest) assert.deepEqual(await page.evaluate(() => globalThis.states), []);
-  });
-
-  test('a leader that lost its lock steps back, and somebody leads again', async () => {
-    const context = await newWindow();
-    const pages = [await openPage(context), await openPage(context)];
-    await pages[1].evaluate(async () => {
-      const { held } = await navigator.locks.query();
-      const { name } = held.find((lock) => lock.name.startsWith('seatcast '));
-      await navigator.locks.request(name, { steal: true }, () => new Promise((resolve) => { setTimeout(resolve, 300); }));
+  test('n together: next to each other, in one request; the next best when somebody is faster', async () => {
+    const page = await openPage(await browser.window());
+    const asked = [];
+    await page.route('**/allocation/seats/hold', (route) => {
+      const { seatIds } = route.request().postDataJSON();
+      asked.push(seatIds);
+      if (asked.length > 1) return route.continue();
+      return route.fulfill({ status: 409, contentType: 'application/json', body: `{"status":409,"message":"m","data":{"seats":[{"seatId":${seatIds[1]},"reason":"held"}]}}` });
     });
-    await allocate([104], 'OCCUPIED');
-    for (const page of pages) await shows(page, 104, 'OCCUPIED', 5_000);
-    const transports = await Promise.all(pages.map((page) => page.evaluate(() => globalThis.seatcast.transport)));
-    assert.deepEqual(transports.sort(), ['shared', 'sse']);
+    await page.locator('#more').click();
+    await page.locator('#find').click();
+    await toast(page, '3 seats next to each other');
+    assert.equal(asked.length, 2);
+    assert.ok(!asked[1].includes(asked[0][1]));
+    const places = await page.locator('#map .seat[data-look=MINE]').evaluateAll((nodes) => nodes.map((node) => /Row (\d+) seat (\d+)/.exec(node.ariaLabel).slice(1).map(Number)));
+    assert.equal(places.length, 3);
+    assert.equal(new Set(places.map(([row]) => row)).size, 1);
+    assert.equal(places[2][1] - places[0][1], 2);
   });
 
-  test('a tab that comes later has the state at once, even with the server away',
-    { skip: !(env.SEATCAST_DB_STOP && env.SEATCAST_DB_START) && 'SEATCAST_DB_STOP and SEATCAST_DB_START not set' }, async () => {
-      const context = await newWindow();
-      const page = await openPage(context);
-      const url = `/api/matches/${MATCH}/blocks/${BLOCK}/seats/status-stream`;
-      await allocate([103], 'OCCUPIED');
-      await shows(page, 103, 'OCCUPIED');
-      await shell(env.SEATCAST_DB_STOP);
-      try {
-        await badge(page, 'stale', 10_000);
-        const bare = await context.newPage();		// the site's own tables are away as well: no page, only the stream
-        await bare.goto(new URL('/page.css', BASE).href);
-        const seen = await bare.evaluate(async (address) => {
-          const { SeatStream } = await import('/seatcast.js');
-          const stream = new SeatStream(address);
-          await new Promise((resolve) => { stream.addEventListener('seats', resolve, { once: true }); });
-          return [stream.transport, stream.state, stream.seats.get(103)];
-        }, url);
-        assert.deepEqual(seen, ['shared', 'stale', 'OCCUPIED']);
-      } finally {
-        await shell(env.SEATCAST_DB_START);
-      }
-      await badge(page, 'live', 20_000);
-    });
-
-  test('where event streams do not get through the snapshot is polled, and the stream tried again', async () => {
-    const page = await openPage(await newWindow());
-    await page.route('**/status-stream*', () => {});	// hangs, as behind a proxy that buffers
-    await page.evaluate(async (url) => {
-      const { SeatStream } = await import('/seatcast.js');
-      globalThis.polled = new SeatStream(url, { share: false, openMs: 400, strikes: 2, backoffMs: 100, pollMs: 300, retryStreamMs: 1_500 });
-    }, `/api/matches/${MATCH}/blocks/${BLOCK}/seats/status-stream`);
-    await page.waitForFunction(() => globalThis.polled.transport === 'poll' && globalThis.polled.state === 'live');
-    await allocate([110], 'OCCUPIED');
-    await page.waitForFunction(() => globalThis.polled.seats.get(110) === 'OCCUPIED', null, { timeout: 5_000 });
-    await page.unroute('**/status-stream*');
-    await page.waitForFunction(() => globalThis.polled.transport === 'sse' && globalThis.polled.state === 'live', null, { timeout: 10_000 });
-    await page.evaluate(() => globalThis.polled.close());
+  test('a limit is told as a limit', async () => {
+    const page = await openPage(await browser.window());
+    await page.route('**/allocation/seats/hold', (route) => route.fulfill({ status: 409, contentType: 'application/json',
+      body: '{"status":409,"message":"m","data":{"seats":[{"seatId":101,"reason":"limit"}]}}' }));
+    await seat(page, 101).click();
+    await toast(page, 'You can’t hold more seats');
+    await pause(700);
+    await seat(page, 101).click();
+    await toast(page, 'You can’t hold more seats');	// the same again is shown again
+    assert.equal(await page.locator('.toast').count(), 1);
   });
 
-  test('ids beyond 2^53 keep their digits', async () => {
-    const page = await openPage(await newWindow());
-    const ids = await page.evaluate(async () => {
-      const { parseJson } = await import('/seatcast.js');
-      return parseJson('[{"id":9223372036854775807,"name":"\\"id\\":9223372036854775807"},{"seatId":101},{"id":9007199254740991}]');
-    });
-    assert.deepEqual(ids, [{ id: '9223372036854775807', name: '"id":9223372036854775807' }, { seatId: 101 }, { id: 9007199254740991 }]);
+  test('a match that does not exist says so, offers others, and asks no more', async () => {
+    const context = await browser.window();
+    const page = await browser.tab(context, `/?match=999999&block=${BLOCK}`);
+    let requests = 0;
+    page.on('request', () => { requests += 1; });
+    await badge(page, 'gone', 10_000);
+    await page.locator('#note', { hasText: 'There is no such match.' }).waitFor();
+    await page.locator('#others a').first().waitFor();
+    const before = requests;
+    await pause(3_000);
+    assert.equal(requests, before);
+    await picture(page, 'gone');
   });
 
-  test('keyboard: one tab stop, arrows move, Enter holds; names are spoken', async () => {
-    const page = await openPage(await newWindow());
+  test('a block that does not exist, one without seats, one that is sold out: each says what it is', async () => {
+    const context = await browser.window();
+    const unknown = await browser.tab(context, `/?match=${MATCH}&block=999999`);
+    await unknown.locator('#note', { hasText: 'There is no such block' }).waitFor();
+    await badge(unknown, 'live', 10_000);
+    await sql("INSERT INTO blocks (id, section_id, name) VALUES (900, 1, 'Empty') ON CONFLICT (id) DO NOTHING");
+    const empty = await browser.tab(await browser.window(), `/?match=${MATCH}&block=900`);
+    await empty.locator('#note', { hasText: 'no seats' }).waitFor();
+    const page = await openPage(context);
+    const all = await page.locator('#map .seat').evaluateAll((nodes) => nodes.map((node) => node.dataset.seat));
+    await allocate(all, 'OCCUPIED');
+    await page.locator('#note', { hasText: 'Sold out' }).waitFor();
+    await page.locator(`.wedge[data-block="${BLOCK}"][data-level=none]`).waitFor();
+    assert.equal(await page.locator(`#tree [data-block="${BLOCK}"] .chip-left`).textContent(), 'sold out');
+    await picture(page, 'sold-out');
+    await allocate(all.slice(0, 2), 'HOLD', { seconds: 60 });
+    await page.locator('#note', { hasText: '2 seats are on hold' }).waitFor();
+  });
+
+  test('keyboard: one tab stop, arrows move, Enter holds; names are spoken; focus is never lost', async () => {
+    const page = await openPage(await browser.window());
     assert.equal(await page.locator('#map [tabindex="0"]').count(), 1);
     await page.locator('#map [tabindex="0"]').focus();
     for (const key of ['End', 'ArrowDown', 'Home', 'ArrowRight']) await page.keyboard.press(key);
@@ -285,54 +292,145 @@ describe('page', { skip, concurrency: 1 }, () => {
     await page.keyboard.press('Enter');
     await page.locator('#map :focus[data-look=MINE]').waitFor();
     assert.equal(await focused.getAttribute('aria-label'), 'Row 2 seat 2, held by you');
+    await until(async () => /row 2, seat 2 is held for you/.test(await page.locator('#say').textContent()), 'the hold is spoken');
+    const focusIs = (selector) => page.waitForFunction((wanted) => document.activeElement.matches(wanted), selector, { timeout: 3_000 });
+    await page.keyboard.press('ArrowRight');
+    await page.keyboard.press('Enter');
+    await page.locator('#basket-items button').nth(1).focus();
+    await page.keyboard.press('Enter');
+    await focusIs('#basket-items button');
+    await page.locator('#confirm').focus();
+    await page.keyboard.press('Enter');
+    await mode(page, 'receipt');
+    await focusIs('#basket-title');
+    await page.keyboard.press('Enter');		// a second one means nothing
+    await page.locator('#done').focus();
+    await page.keyboard.press('Enter');
+    await focusIs('#basket-title');
   });
 
-  test('a phone: no sideways scrolling, seats large enough for a finger', async () => {
-    const page = await openPage(await newWindow({ viewport: { width: 360, height: 740 }, deviceScaleFactor: 2, hasTouch: true, isMobile: true, colorScheme: 'dark' }));
+  test('the list: rows with what is left, seats for thumbs; what goes stays at its place', async () => {
+    await allocate([102], 'OCCUPIED');
+    const { row } = await placeOf(102);
+    const page = await openPage(await browser.window(PHONE));
+    await page.locator('#as-list').tap();
+    await page.locator('.seat-row summary', { hasText: `Row ${row}: 19 available` }).tap();
+    const pick = (id) => page.locator(`.pick[data-seat="${id}"]`);
+    assert.equal(await pick(102).count(), 0);
+    const { height, width } = await pick(103).boundingBox();
+    assert.ok(height >= 44 && width >= 44, `${width} x ${height}`);
+    await allocate([103], 'OCCUPIED');
+    await page.locator('.pick[data-seat="103"][data-look=OCCUPIED]').waitFor();
+    await page.locator('.seat-row summary', { hasText: `Row ${row}: 18 available` }).waitFor();
+    await pick(104).tap();
+    await page.locator('.pick[data-seat="104"][data-look=MINE]').waitFor();
+    await picture(page, 'list');
+    await page.setViewportSize({ width: 360, height: 2400 });	// or the bar at the bottom covers something
+    assert.deepEqual(await axe(page), []);
+  });
+
+  test('a phone: no sideways scrolling, seats for a finger, pinch and pan, every control on the screen', async () => {
+    const page = await openPage(await browser.window({ ...PHONE, colorScheme: 'dark' }));
     await seat(page, 101).tap();
     await shows(page, 101, 'MINE');
     assert.equal(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), true);
-    const box = await seat(page, 101).evaluate((node) => node.offsetWidth);
-    assert.ok(box >= 24, `a seat is ${box} px wide`);
+    const width = () => seat(page, 101).evaluate((node) => node.offsetWidth);
+    assert.ok(await width() >= 24, `a seat is ${await width()} px wide`);
+    assert.equal(await page.locator('#pan').isVisible(), true, 'columns that are not seen are spoken of');
+    await page.locator('#stage').scrollIntoViewIfNeeded();
+    const box = await page.locator('#stage').boundingBox();
+    const touch = await page.context().newCDPSession(page);
+    const fingers = (type, gap) => touch.send('Input.dispatchTouchEvent', { type, touchPoints: type === 'touchEnd' ? [] : [-1, 1].map((side) => ({ x: box.x + box.width / 2 + side * gap, y: box.y + 100, id: side + 1 })) });
+    const before = await width();
+    await fingers('touchStart', 30);
+    for (const gap of [40, 50, 60]) await fingers('touchMove', gap);
+    await fingers('touchEnd');
+    await page.waitForFunction((was) => document.querySelector('#map .seat').offsetWidth > was * 1.5, before);
+    const label = await page.locator('.row-label.start').first().boundingBox();
+    assert.ok(label.x >= box.x - 2 && label.x < box.x + 40, 'row numbers stay in sight');
     await picture(page, 'phone');
+    for (const id of ['confirm', 'release-all', 'keep', 'as-list', 'find']) {
+      const { x, width: w, height } = await page.locator(`#${id}`).boundingBox();
+      assert.ok(x >= 0 && x + w <= 360 && height >= 24, `${id}: ${x} ${w} ${height}`);
+    }
   });
 
-  test('Korean where the browser is', async () => {
-    const page = await openPage(await newWindow({ locale: 'ko-KR' }));
+  test('axe finds nothing: light, dark, with seats in the basket, as a receipt, gone', async () => {
+    await allocate([103], 'OCCUPIED');
+    await allocate([104], 'HOLD', { seconds: 60 });
+    const page = await openPage(await browser.window());
+    await hold(page, 101);
+    assert.deepEqual(await axe(page), []);
+    await page.emulateMedia({ colorScheme: 'dark' });
+    await page.locator('#confirm').click();
+    await mode(page, 'receipt');
+    assert.deepEqual(await axe(page), []);
+    const gone = await browser.tab(await browser.window(), '/?match=999999');
+    await badge(gone, 'gone', 10_000);
+    assert.deepEqual(await axe(gone), []);
+  });
+
+  test('announcements are few: one region, and no ticker', async () => {
+    const page = await openPage(await browser.window());
+    assert.equal(await page.locator('[aria-live]:not([aria-live=off]), [role=status], [role=alert], output').count(), 2, 'the region, and how many together');
+    await page.evaluate(() => {
+      globalThis.said = [];
+      new MutationObserver(() => globalThis.said.push(document.querySelector('#say').textContent)).observe(document.querySelector('#say'), { childList: true, characterData: true, subtree: true });
+    });
+    for (let i = 0; i < 8; i += 1) {
+      await allocate([101 + i], 'OCCUPIED');
+      await shows(page, 101 + i, 'OCCUPIED');
+    }
+    assert.ok((await page.evaluate(() => globalThis.said)).length <= 1);
+  });
+
+  test('Korean where the browser is: one word for each thing', async () => {
+    const page = await openPage(await browser.window({ locale: 'ko-KR' }));
     assert.equal(await page.locator('html').getAttribute('lang'), 'ko');
     assert.equal(await page.locator('#badge-text').textContent(), '실시간');
     assert.match(await seat(page, 101).getAttribute('aria-label'), /열 .*번, 예매 가능/);
+    assert.equal(await page.locator('#zoom-fit').textContent(), '화면에 맞춤');
+    assert.doesNotMatch(await page.locator('body').textContent(), /시청자/);
     await picture(page, 'korean');
+  });
+
+  test('forced colours: marks instead of numbers, borders instead of colours', async () => {
+    await allocate([102], 'OCCUPIED');
+    await allocate([103], 'HOLD', { seconds: 60 });
+    const page = await openPage(await browser.window({ forcedColors: 'active' }));
+    await shows(page, 102, 'OCCUPIED');
+    const of = (id) => seat(page, id).evaluate((node) => [getComputedStyle(node).fontSize, getComputedStyle(node).borderStyle, getComputedStyle(node, '::after').content]);
+    assert.deepEqual(await of(102), ['0px', 'dotted', '"×"']);
+    assert.equal((await of(103))[1], 'dashed');
+    await picture(page, 'forced-colours');
   });
 
   test('a block named <script> shows its name', async () => {
     const evil = "<script>alert('seat')</script>";
-    let page = await openPage(await newWindow());
-    const chip = page.locator(`#tree [data-block="${BLOCK}"]`);
     const quote = (text) => text.replaceAll("'", "''");
-    await chip.waitFor({ state: 'attached' });
-    const name = await chip.textContent();
+    const { data } = await (await fetch(new URL('/api/site/stadium', BASE))).json();
+    const { name } = data.areas.flatMap((area) => area.sections).flatMap((section) => section.blocks).find((block) => String(block.id) === BLOCK);
     await sql(`UPDATE blocks SET name = '${quote(evil)}' WHERE id = ${BLOCK}`);
     try {
-      page = await openPage(await newWindow());
+      const page = await openPage(await browser.window());
       await page.waitForFunction((text) => document.querySelector('h1').textContent === text, evil);
-      assert.equal(await page.locator(`#tree [data-block="${BLOCK}"]`).textContent(), evil);
+      assert.equal(await page.locator(`#tree [data-block="${BLOCK}"] span`).first().textContent(), evil);
     } finally {
       await sql(`UPDATE blocks SET name = '${quote(name)}' WHERE id = ${BLOCK}`);
     }
-    assert.deepEqual(complaints, []);
+    assert.deepEqual(browser.complaints, []);
   });
 
   test('the database goes: stale, grey, not clickable; it returns: fresh, and what was missed',
     { skip: !(env.SEATCAST_DB_STOP && env.SEATCAST_DB_START) && 'SEATCAST_DB_STOP and SEATCAST_DB_START not set' }, async () => {
-      const page = await openPage(await newWindow());
+      const page = await openPage(await browser.window());
       await shell(env.SEATCAST_DB_STOP);
       try {
         await badge(page, 'stale', 10_000);
         assert.match(await page.locator('#badge-text').textContent(), /^\d+ s old$/);
         await seat(page, 101).click({ force: true });	// the grid says aria-disabled
-        await page.locator('.toast').first().waitFor();
-        assert.equal(await seat(page, 101).getAttribute('data-look'), 'AVAILABLE');
+        await toast(page, 'not live');
+        assert.equal(await statusOf(page, 101), 'AVAILABLE');
         await picture(page, 'stale');
       } finally {
         await shell(env.SEATCAST_DB_START);
@@ -344,7 +442,7 @@ describe('page', { skip, concurrency: 1 }, () => {
 
   for (const [what, command] of [['seatcast', 'SEATCAST_RESTART'], ['the web server', 'LIGHTTPD_RESTART']]) {
     test(`${what} restarts: offline, then live again with the current seats`, { skip: !env[command] && `${command} not set` }, async () => {
-      const page = await openPage(await newWindow());
+      const page = await openPage(await browser.window());
       // A quick restart may be over before a locator looks: the page keeps the record.
       await page.evaluate(() => {
         globalThis.states = [];

@@ -38,7 +38,8 @@ sub browser_tests {
 	if (!$node) {
 		%ENV = (%ENV, %env);
 		open STDOUT, '>', "$dir/node.tap" or die $!;
-		exec 'node', '--test', '--test-reporter=tap', "$FindBin::Bin/browser/$file" or die "node: $!";
+		my @only = $ENV{SEATCAST_ONLY} ? "--test-name-pattern=$ENV{SEATCAST_ONLY}" : ();	# one case, by hand
+		exec 'node', '--test', '--test-reporter=tap', @only, "$FindBin::Bin/browser/$file" or die "node: $!";
 	}
 	my $ended = wait_for_node($node, $dir, \%orders, $o{within} // 300);
 	my $status = $?;
