@@ -335,6 +335,16 @@ check_socket(const struct opts *o)
 }
 
 static void
+tell_of_users(const struct opts *o)
+{
+	if (o->user_param != NULL)
+		tell("allocation: the user is who %s names\n", o->user_param);
+	else
+		tell("allocation: whoever may POST to it may name any user: let only the site's own servers through, "
+		    "or say with --user-param who is logged in\n");
+}
+
+static void
 check_database(PGconn *conn, const struct opts *o)
 {
 	size_t	i;
@@ -342,6 +352,7 @@ check_database(PGconn *conn, const struct opts *o)
 
 	tell("database: %s at %s, as %s, server %s\n", PQdb(conn), PQhost(conn), PQuser(conn),
 	    PQparameterStatus(conn, "server_version"));
+	tell_of_users(o);
 	/* one transaction, so that a pooler's server gets its settings back; read-only, so that nothing is changed */
 	if (ask(conn, "error", "BEGIN READ ONLY") == -1 || ask(conn, "error", "SET LOCAL statement_timeout = '" STATEMENT_TIMEOUT "'") == -1)
 		return;

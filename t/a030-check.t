@@ -55,6 +55,8 @@ my ($status, $text) = check();
 is($status, 0, 'a fresh installation: exit 0') or diag $text;
 unlike($text, qr/^(?:error|warning|tables|pooler)/m, '… and nothing to complain about');
 like($text, qr/^database: \S+ at .* as seatcast_writer/m, '… it says where it is');
+like($text, qr/^allocation: whoever may POST to it may name any user: .*--user-param/m, '… and whom it believes');
+like((check(options => ['--user-param', 'REMOTE_USER']))[1], qr/^allocation: the user is who REMOTE_USER names$/m, '… who is logged in, with --user-param');
 
 # The server, the connection
 finding('no database', 'error', qr/database: /, user => 'nobody');

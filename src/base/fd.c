@@ -30,6 +30,12 @@ fd_dup(int fd)
 	return (fcntl(fd, F_DUPFD_CLOEXEC, 0));
 }
 
+bool
+fd_try_later(int error)
+{
+	return (error == EAGAIN || error == EWOULDBLOCK || error == EINTR || error == ENOMEM || error == ENOBUFS);
+}
+
 int
 fd_nonblock(int fd)
 {

@@ -209,11 +209,13 @@ read_on(struct connection *c)
 
 	if ((n = recv(c->fd, piece, sizeof(c->acceptor->piece), MSG_PEEK | MSG_DONTWAIT)) > 0) {
 		verdict = fcgi_scan(&c->scan, piece, (size_t)n, &used);
-		(void)recv(c->fd, piece, used, MSG_DONTWAIT);	/* the same bytes: nobody else reads here */
-		judge(c, verdict, piece, used);
+		if (recv(c->fd, piece, used, MSG_DONTWAIT) != (ssize_t)used)	/* the same bytes: nobody else reads here */
+			drop(c, "what was seen can't be read");
+		else
+			judge(c, verdict, piece, used);
 	} else if (n == 0)
 		drop(c, "closed before its request was whole");
-	else if (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)
+	else if (!fd_try_later(errno))
 		drop(c, strerror(errno));
 }
 

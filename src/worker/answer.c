@@ -22,6 +22,7 @@
 
 #define STALL_S		10.0		/* nothing taken for so long: closed */
 #define LINGER_S	1.0
+#define PAUSE_S		0.05
 #define MAX_BYTES	(16 * 1024 * 1024)	/* of all that wait; then the oldest goes */
 
 struct answer {
@@ -32,6 +33,7 @@ struct answer {
 	int		 fd;
 	ev_io		 io;
 	ev_timer	 deadline;
+	ev_timer	 pause;
 };
 
 struct answers {
@@ -47,6 +49,7 @@ answer_close(struct answer *an)
 
 	ev_io_stop(a->ev, &an->io);
 	ev_timer_stop(a->ev, &an->deadline);
+	ev_timer_stop(a->ev, &an->pause);
 	if (an->chunk != NULL)
 		a->bytes -= an->chunk->len;
 	chunk_unref(&an->chunk);
@@ -62,9 +65,7 @@ send_some(int fd, const void *bytes, size_t len)
 {
 	ssize_t n = send(fd, bytes, len, MSG_DONTWAIT | MSG_NOSIGNAL);
 
-	if (n == -1 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR || errno == ENOBUFS || errno == ENOMEM))
-		return (0);
-	return (n);
+	return (n == -1 && fd_try_later(errno) ? 0 : n);
 }
 
 /* Throw away what the peer sends on.  false: there is no more to come, or nothing for now. */
@@ -74,7 +75,7 @@ has_unread(int fd, bool *ended_r)
 	char	waste[4096];
 	ssize_t	n = recv(fd, waste, sizeof(waste), MSG_DONTWAIT);
 
-	*ended_r = n == 0 || (n == -1 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR);
+	*ended_r = n == 0 || (n == -1 && !fd_try_later(errno));
 	return (n > 0);
 }
 
@@ -101,6 +102,24 @@ linger(struct answer *an)
 	watch(an, EV_READ, LINGER_S);
 }
 
+/* Writable, and yet nothing was taken: the system has no memory.  Asking again at once would only spin. */
+static void
+pause_a_moment(struct answer *an)
+{
+	ev_io_stop(an->answers->ev, &an->io);
+	ev_timer_set(&an->pause, PAUSE_S, 0.);
+	ev_timer_start(an->answers->ev, &an->pause);
+}
+
+static void
+on_pause_over(struct ev_loop *ev, ev_timer *w, int revents)
+{
+	struct answer *an = w->data;
+
+	(void)revents;
+	ev_io_start(ev, &an->io);
+}
+
 static void
 go_on(struct answer *an)
 {
@@ -114,6 +133,8 @@ go_on(struct answer *an)
 	else if (an->offset < an->chunk->len) {
 		if (n > 0)
 			watch(an, EV_WRITE, STALL_S);
+		else
+			pause_a_moment(an);
 	} else if (has_unread(an->fd, &ended))
 		linger(an);
 	else
@@ -163,7 +184,8 @@ answer_wait(struct answers *a, int fd, struct chunk *chunk, size_t offset)
 	an->offset = offset;
 	ev_init(&an->io, on_io);
 	ev_init(&an->deadline, on_deadline);
-	an->io.data = an->deadline.data = an;
+	ev_init(&an->pause, on_pause_over);
+	an->io.data = an->deadline.data = an->pause.data = an;
 	DL_APPEND(a->list, an);
 	a->count++;
 	a->bytes += chunk->len;
