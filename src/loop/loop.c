@@ -147,6 +147,8 @@ report_lost(struct loop *lp)
 	log_warnx("viewer: not adopted: out of descriptors or memory; raise the limit of open files (RLIMIT_NOFILE)");
 	if (chan_send(&lp->master, CHAN_LOST, &lost, NULL) == -1)
 		log_warn("viewer: lost: not told to the master");
+	else
+		board_add(lp->in->slot, BOARD_lost, 1);	/* before any other is begun: the master waits for that message */
 	if (fanout_count(lp->fanout) == 0)
 		on_idle(lp);
 }

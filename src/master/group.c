@@ -245,13 +245,19 @@ find_loop(struct master *m, uint64_t from, struct chan_handover *h, enum refusal
 
 /* --- on the way to it ---------------------------------------------------------- */
 
-/* Give up our duplicates of what the loop has begun to answer. */
+/*
+ * Give up our duplicates of what the loop has begun to answer.  It begins in the
+ * order of numbers, but one it could not take is no answer that has begun: while the
+ * message that says so is on its way, nothing is given up.
+ */
 bool
 group_settle(struct child *loop)
 {
 	int64_t		 begun = board_get(loop->slot, BOARD_begun);
 	struct transfer	*f;
 
+	if (board_get(loop->slot, BOARD_lost) > loop->lost)
+		return (loop->transfers != NULL);
 	while ((f = loop->transfers) != NULL && (int64_t)f->number <= begun) {
 		DL_DELETE(loop->transfers, f);
 		fd_close(&f->fd);
@@ -408,6 +414,7 @@ group_lost(struct master *m, struct child *loop, uint64_t number)
 {
 	struct transfer *f;
 
+	loop->lost++;
 	client_go(&m->clients, &loop->attendance, number);
 	DL_SEARCH_SCALAR(loop->transfers, f, number, number);
 	if (f == NULL)

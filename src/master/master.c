@@ -187,6 +187,8 @@ bury(struct master *m, struct child *c, int status)
 {
 	struct transfer *transfers;
 
+	chan_read_all(&c->chan);
+	c->lost = board_get(c->slot, BOARD_lost);	/* what it could not say any more is begun, if it is below */
 	(void)group_settle(c);
 	client_all_go(&m->clients, &c->attendance);
 	transfers = c->transfers;

@@ -64,6 +64,7 @@ struct child {
 	uint64_t		 id;		/* of this child, and of no other ever */
 	struct group_key	 key;		/* loops */
 	uint64_t		 sent;		/* loops: ADOPT messages */
+	int64_t			 lost;		/* loops: LOST messages received */
 	uint64_t		 made_by;	/* loops: id of the worker whose hand-over was the first */
 	struct attendance	 attendance;	/* loops: whose connections it has */
 	struct transfer		*transfers;	/* loops: those whose answer has not begun */

@@ -11,6 +11,7 @@
 BOARD(viewers, GAUGE, NUMBER, "Streams attached to a loop now.")
 BOARD(connections, GAUGE, NUMBER, "Connections a loop owns now: viewers, and snapshot requests not yet answered.")
 BOARD(adopted, COUNTER, NUMBER, "Hand-overs that reached their loop.")
+BOARD(lost, COUNTER, NUMBER, "Hand-overs that a loop could not take: out of descriptors or memory.")
 BOARD(begun, GAUGE, NUMBER, "Number of the last hand-over whose answer the loop has begun.")
 BOARD(streams, COUNTER, NUMBER, "Streams attached since the start.")
 BOARD(snapshots, COUNTER, NUMBER, "Snapshots answered from memory.")

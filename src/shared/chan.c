@@ -316,10 +316,10 @@ closed(struct chan *c, const char *why)
 	c->on_closed(c, why);
 }
 
-static void
-on_readable(struct ev_loop *ev, ev_io *w, int revents)
+/* One message to its callback.  false: none is there for now, or the channel is closed. */
+static bool
+read_one(struct chan *c)
 {
-	struct chan		*c = w->data;
 	struct chan_header	 header;
 	union chan_payload	 payload;
 	union {
@@ -332,8 +332,6 @@ on_readable(struct ev_loop *ev, ev_io *w, int revents)
 	ssize_t			 n;
 	int			 fd, fds;
 
-	(void)ev;
-	evloop_check(revents);
 	memset(&msg, 0, sizeof(msg));
 	memset(&header, 0, sizeof(header));
 	msg.msg_iov = iov;
@@ -346,11 +344,11 @@ on_readable(struct ev_loop *ev, ev_io *w, int revents)
 			take_rest(c);
 		else if (!is_later(errno) && errno != EINTR)
 			closed(c, errno == ECONNRESET ? NULL : strerror(errno));
-		return;
+		return (false);
 	}
 	if (n == 0) {
 		closed(c, NULL);
-		return;
+		return (false);
 	}
 	fds = take_fds(&msg, &fd);
 	if ((wrong = check_message(c, &header, (size_t)n, msg.msg_flags, fds)) == NULL &&
@@ -359,9 +357,25 @@ on_readable(struct ev_loop *ev, ev_io *w, int revents)
 	if (wrong != NULL) {
 		fd_close(&fd);
 		closed(c, wrong);
-		return;
+		return (false);
 	}
 	c->on_message(c, (enum chan_type)header.type, &payload, fd);
+	return (true);
+}
+
+static void
+on_readable(struct ev_loop *ev, ev_io *w, int revents)
+{
+	(void)ev;
+	evloop_check(revents);
+	(void)read_one(w->data);
+}
+
+void
+chan_read_all(struct chan *c)
+{
+	while (c->fd != -1 && read_one(c))
+		;
 }
 
 void

@@ -134,6 +134,8 @@ int	chan_pair(int fds_r[2]);
 /* Take over fd (one end of a pair) and watch it on ev. */
 void	chan_init(struct chan *c, struct ev_loop *ev, int fd, enum chan_role self, enum chan_role peer,
 	    size_t max_queued, chan_message_cb *on_message, chan_closed_cb *on_closed, void *arg);
+/* Deliver what a peer that has ended had said before; it may be closed then. */
+void	chan_read_all(struct chan *c);
 void	chan_fini(struct chan *c);	/* stops, closes, drops the queue with its descriptors */
 int	chan_release(struct chan *c);	/* stops; the descriptor is the caller's again */
 
