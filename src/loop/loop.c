@@ -142,9 +142,10 @@ on_linger(struct ev_loop *ev, ev_timer *w, int revents)
 static void
 report_lost(struct loop *lp)
 {
+	static struct log_seldom lost_ones;
 	struct chan_lost lost = { lp->adopted };
 
-	log_warnx("viewer: not adopted: out of descriptors or memory; raise the limit of open files (RLIMIT_NOFILE)");
+	log_warnx_seldom(&lost_ones, "viewer: not adopted: out of descriptors or memory; raise the limit of open files (RLIMIT_NOFILE)");
 	if (chan_send(&lp->master, CHAN_LOST, &lost, NULL) == -1)
 		log_warn("viewer: lost: not told to the master");
 	else

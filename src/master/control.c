@@ -88,14 +88,15 @@ welcome(struct master *m, int fd)
 static void
 on_join(struct ev_loop *ev, ev_io *w, int revents)
 {
-	struct master	*m = w->data;
-	int		 fd;
+	static struct log_seldom starved;
+	struct master		*m = w->data;
+	int			 fd;
 
 	evloop_check(revents);
 	if ((fd = accept4(w->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) != -1)
 		welcome(m, fd);
 	else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-		log_warn("join: pausing; raise the limit of open files (RLIMIT_NOFILE)");
+		log_warnx_seldom(&starved, "join: pausing; raise the limit of open files (RLIMIT_NOFILE)");
 		ev_io_stop(ev, w);
 		ev_now_update(ev);
 		ev_timer_again(ev, &m->control_pause);

@@ -122,8 +122,9 @@ handed_over(struct child *from, struct chan_handover h, int fd)
 static void
 on_message(struct chan *ch, enum chan_type type, const union chan_payload *p, int fd)
 {
-	struct child	*c = ch->arg;
-	struct master	*m = c->master;
+	static struct log_seldom lost_ones;
+	struct child		*c = ch->arg;
+	struct master		*m = c->master;
 
 	switch (type) {
 	case CHAN_READY:
@@ -132,7 +133,7 @@ on_message(struct chan *ch, enum chan_type type, const union chan_payload *p, in
 		break;
 	case CHAN_HANDOVER:
 		if (fd == -1)
-			log_warnx("hand-over lost: out of descriptors; raise RLIMIT_NOFILE");
+			log_warnx_seldom(&lost_ones, "hand-over lost: out of descriptors; raise RLIMIT_NOFILE");
 		else
 			handed_over(c, p->handover, fd);
 		break;
