@@ -77,7 +77,7 @@ SKIP: {
 	my $cpu = sub { my @f = split ' ', Stage::slurp("/proc/$master/stat") =~ s/.*\) //r; return ($f[11] + $f[12]) / POSIX::sysconf(POSIX::_SC_CLK_TCK()) };
 	my $before = $cpu->();
 	$s->pass_time(2);
-	cmp_ok($cpu->() - $before, '<', 0.5, 'out of descriptors, the master rests');
+	cmp_ok($cpu->() - $before, '<', 0.05, 'out of descriptors, the master rests');
 	system("prlimit --pid $master --nofile=$limit:$limit");
 	like(once('board'), qr/^truncate: /, '… and takes who joins when there are some again');
 	close $_ for @first;
