@@ -45,7 +45,8 @@ value_of(const PQconninfoOption *o, const char *keyword)
 
 /*
  * PQconndefaults reads a service file that PGSERVICE names, but knows nothing of
- * a connection string; to libpq the two are the same.
+ * a connection string; to libpq the two are the same.  Only once, since threads
+ * that look up names read the environment, too.
  */
 static void
 export_service(const char *conninfo)
@@ -53,7 +54,7 @@ export_service(const char *conninfo)
 	PQconninfoOption	*options = PQconninfoParse(conninfo, NULL);
 	const char		*service = value_of(options, "service");
 
-	if (service != NULL)
+	if (service != NULL && (getenv("PGSERVICE") == NULL || strcmp(getenv("PGSERVICE"), service) != 0))
 		(void)setenv("PGSERVICE", service, 1);
 	PQconninfoFree(options);
 }
