@@ -47,7 +47,7 @@ $role->kill;
 for (1, 2) {		# twice over one server connection: it leaves nothing behind
 	my $check = qx{'@{[ binary($stage) ]}' --check --max-groups $groups --max-streams 100 --database '$database' 2>&1};
 	is($?, 0, '--check: exit 0') or diag($check);
-	like($check, qr/^pooler: yes; .* @{[ $groups + 4 ]} connections/m, '… with a word about the pooler');
+	like($check, qr/^pooler: yes; .* @{[ $groups + 8 ]} connections/m, '… with a word about the pooler');
 	unlike($check, qr/^(?:error|warning)/m, '… and nothing to complain about');
 }
 
@@ -88,7 +88,7 @@ $s->expect_counter(late_seats => 0, labels => qr/block="2/);
 my $said = qr/prepared statement|unnamed|protocol|session|search_path|already exists|ERROR|WARN|unsupported startup|query_wait_timeout/;
 is(join("\n", grep { /$said/ && !/server_connect_failed|connect failed/ } split /\n/, $s->log_text('pgbouncer')), '', "PgBouncer's log is clean");
 is(join("\n", grep { /(?:ERROR|FATAL|WARNING):/ && !/administrator command|starting up/ } split /\n/, $s->log_text('postgresql')), '', "PostgreSQL's is");
-is(join("\n", grep { /\bwarn\b|\berror\b/ && !/database: lost/ } split /\n/, $s->log_text('seatcast')), '', "seatcast's is, but for the restart");
+is(join("\n", grep { /\bwarn\b|\berror\b/ && !/database: lost| check: / } split /\n/, $s->log_text('seatcast')), '', "seatcast's is, but for the restart");
 $_->close for $fan, @many;
 my $status = $s->stop_seatcast;
 is($status, 0, 'seatcast ends as it should');
