@@ -49,7 +49,8 @@ const operations = Object.entries(api.paths).flatMap(([path, item]) => ['get', '
 const out = [`<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>seatcast ${html(api.info.version)}: HTTP interface</title>
 <meta name="viewport" content="width=device-width,initial-scale=1">
-<!-- SPDX-License-Identifier: ISC.  Made of doc/openapi.yaml by t/openapi/page.mjs: change that. -->
+<!-- SPDX-License-Identifier: ISC -->
+<!-- Made of doc/openapi.yaml by t/openapi/page.mjs: change that. -->
 <style>
 :root{color-scheme:light dark}body{font:16px/1.55 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}
 h2{margin-top:3rem;border-bottom:1px solid #8886}h3{margin:2.2rem 0 .3rem}h3 code{font-size:1rem;overflow-wrap:anywhere}

@@ -126,6 +126,7 @@ for (const file of files)
 		}
 		result.distinct++
 		r.base ??= ''
+		if (r.bytes !== undefined) r[r.kind === 'answer' ? 'body' : 'data'] = Buffer.from(r.bytes, 'base64').toString()
 		const wrong = r.kind === 'answer' ? answer(r) : event(r)
 		if (wrong && result.faults.length < 50)
 			result.faults.push(`${r.test ?? ''} ${r.method ?? 'event'} ${r.path} ${r.status ?? r.type}: ${wrong}`)
