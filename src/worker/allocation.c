@@ -74,11 +74,12 @@ static const struct reason {
 static const struct act *
 act_of(const struct request *rq)
 {
-	const struct act *act = acts;
+	size_t i;
 
-	while (act->route != rq->route.action)
-		act++;
-	return (act);
+	for (i = 0; i < nitems(acts) && acts[i].route != rq->route.action; i++)
+		;
+	must(i < nitems(acts));
+	return (&acts[i]);
 }
 
 /* --- what the database said ------------------------------------------------------- */

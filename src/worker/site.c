@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/must.h"
 #include "wire/http.h"
 #include "worker/request.h"
 
@@ -34,11 +35,12 @@ static const struct listing {
 static const struct listing *
 listing_of(const struct request *rq)
 {
-	const struct listing *l = listings;
+	size_t i;
 
-	while (l->route != rq->route.action)
-		l++;
-	return (l);
+	for (i = 0; i < nitems(listings) && listings[i].route != rq->route.action; i++)
+		;
+	must(i < nitems(listings));
+	return (&listings[i]);
 }
 
 /* A column as JSON: SQL integers exactly, anything else as text. */

@@ -11,6 +11,7 @@
 
 #include "base/buf.h"
 #include "base/log.h"
+#include "base/must.h"
 #include "shared/board.h"
 #include "shared/chan.h"
 #include "wire/http.h"
@@ -37,11 +38,12 @@ static const struct ask {
 static const struct ask *
 ask_of(const struct request *rq)
 {
-	const struct ask *ask = asks;
+	size_t i;
 
-	while (ask->route != rq->route.action)
-		ask++;
-	return (ask);
+	for (i = 0; i < nitems(asks) && asks[i].route != rq->route.action; i++)
+		;
+	must(i < nitems(asks));
+	return (&asks[i]);
 }
 
 /* --- what is asked for --------------------------------------------------------- */

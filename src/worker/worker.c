@@ -109,13 +109,37 @@ answer_preflight(struct request *rq)
 }
 
 static void
+refuse_method(struct request *rq, const char *method)
+{
+	char allow[64];
+
+	if (strcmp(method, "OPTIONS") == 0 && rq->peer.origin[0] != '\0' && rq->cors[0] != '\0') {
+		answer_preflight(rq);
+		return;
+	}
+	snprintf(allow, sizeof(allow), "Allow: %s\r\n", rq->route.allow);
+	request_error_with(rq, 405, "method not allowed", allow);
+}
+
+static void
+act(struct request *rq)
+{
+	size_t i;
+
+	for (i = 0; i < nitems(rq->text); i++)
+		snprintf(rq->text[i], sizeof(rq->text[i]), "%lld", (long long)rq->route.ids[i]);
+	for (i = 0; i < nitems(actions) && actions[i].route != rq->route.action; i++)
+		;
+	must(i < nitems(actions));
+	actions[i].run(rq);
+}
+
+static void
 dispatch(struct request *rq)
 {
 	const struct opts	*o = rq->service->opts;
 	char			 buffer[8192];	/* longer than what web servers take */
 	const char		*method = request_param(rq, "REQUEST_METHOD"), *path;
-	char			 allow[64];
-	size_t			 i;
 	int			 status;
 
 	if (method == NULL || route_path(request_param(rq, "SCRIPT_NAME"), request_param(rq, "PATH_INFO"),
@@ -125,34 +149,17 @@ dispatch(struct request *rq)
 	}
 	path = below_base(o->base_path, buffer);
 	status = route_find(method, path, &rq->route);
-	if (strcmp(method, "HEAD") == 0)
-		rq->route.head = true;
+	rq->route.head = strcmp(method, "HEAD") == 0;
 	if (strncmp(path, "/api/", 5) == 0)	/* the others are no page's business */
 		http_cors(rq->cors, o->allow_origin, rq->peer.origin);
-	switch (status) {
-	case 400:
+	if (status == 400)
 		request_error(rq, 400, "malformed id: ids are decimal, 1 to 9223372036854775807");
-		return;
-	case 404:
+	else if (status == 404)
 		request_error(rq, 404, "no such path");
-		return;
-	case 405:
-		if (strcmp(method, "OPTIONS") == 0 && rq->peer.origin[0] != '\0' && rq->cors[0] != '\0') {
-			answer_preflight(rq);
-			return;
-		}
-		snprintf(allow, sizeof(allow), "Allow: %s\r\n", rq->route.allow);
-		request_error_with(rq, 405, "method not allowed", allow);
-		return;
-	}
-	for (i = 0; i < nitems(rq->text); i++)
-		snprintf(rq->text[i], sizeof(rq->text[i]), "%lld", (long long)rq->route.ids[i]);
-	for (i = 0; i < nitems(actions); i++)
-		if (actions[i].route == rq->route.action) {
-			actions[i].run(rq);
-			return;
-		}
-	must(!"every route has an action");
+	else if (status == 405)
+		refuse_method(rq, method);
+	else
+		act(rq);
 }
 
 static void
