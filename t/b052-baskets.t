@@ -92,4 +92,11 @@ is($partial // 0, 0, '… who got 200 has all four, who got 409 none');
 is($nameless // 0, 0, '… each 409 names its seats');
 unlike($s->log_text('postgresql'), qr/deadlock detected/, '… and no deadlock');
 $s->expect_counter(worker_restarts => 0);
+
+# ---- how long a hold may be carried on ----
+
+$s->restart_seatcast('TERM', hold_lifetime => '1s', hold_duration => '2m', max_holds => undef, max_seats => undef);
+is(post('140/hold', { userId => 8 })->{status}, 200, 'held');
+$s->expect('… and carried on until its lifetime is used up: 409', sub { ($a = post('140/hold', { userId => 8 }))->{status} == 409 }, 5);
+is_conflict($a, '… by the limit', [140, 'limit']);
 $s->done;
