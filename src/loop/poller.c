@@ -53,8 +53,8 @@
 #define STALE_MIN_MS		3000
 #define GAP_MS			100	/* from one poll to an early one */
 #define TICK_SLACK_MS		10	/* a poll that goes out so little before its tick is the tick's */
-#define REWRITTEN_AGAIN_MS	50	/* after 40001 */
-#define REWRITTEN_TRIES		2	/* so often in a row; then with the ticks, as a failure */
+#define CONFLICT_AGAIN_MS	50	/* after 40001 */
+#define CONFLICT_TRIES		2	/* so often in a row; then with the ticks, as a failure */
 #define BEHIND_MS		10000	/* so long memory is believed rather than the server (SC001) */
 
 struct poller {
@@ -74,7 +74,7 @@ struct poller {
 	bool			 current;	/* polled since resume */
 	bool			 stale;		/* set_stale() */
 	bool			 hurried;	/* somebody waits for a poll that goes out from now on */
-	int			 rewritten;	/* answers in a row that a rewritten table spoilt */
+	int			 conflicts;	/* answers in a row that were 40001 */
 	int64_t			 behind_ms;	/* monotonic: since when the server is behind memory; 0: it is not */
 	unsigned		 generation;	/* of the connection of the last good poll */
 	int64_t			 phase_ms;	/* of the ticks, from the key */
@@ -275,17 +275,17 @@ poll_failed(struct poller *f, const char *error, const char *sqlstate)
 	complain(f, line, "asking again every interval; `seatcast --check` says more");
 }
 
-/* A table was rewritten while the poll waited for it: the next one sees it as it is. */
+/* A table was rewritten while the poll waited for it, or a standby's replay took its rows away: the next one sees what there is. */
 static void
-on_rewritten(struct poller *f, const struct db_answer *a)
+on_conflict(struct poller *f, const struct db_answer *a)
 {
 	board_add(f->slot, BOARD_polls_again, 1);
-	if (f->rewritten++ >= REWRITTEN_TRIES) {
+	if (f->conflicts++ >= CONFLICT_TRIES) {
 		poll_failed(f, a->error, a->sqlstate);
 		return;
 	}
 	log_debug("poll: %s: asking again", a->error);
-	f->again_ms = mono_ms() + REWRITTEN_AGAIN_MS;
+	f->again_ms = mono_ms() + CONFLICT_AGAIN_MS;
 }
 
 /* The server is a standby that has not replayed what memory knows. */
@@ -312,7 +312,7 @@ static const struct {
 	const char	*sqlstate;
 	void		(*handle)(struct poller *f, const struct db_answer *a);
 } refusals[] = {
-	{ "40001",	on_rewritten },
+	{ "40001",	on_conflict },
 	{ "SC001",	on_behind },
 };
 
@@ -337,7 +337,7 @@ poll_good(struct poller *f, const struct db_answer *a)
 	if (f->failure[0] != '\0')
 		log_info("poll: good again");
 	f->failure[0] = '\0';
-	f->rewritten = 0;
+	f->conflicts = 0;
 	f->behind_ms = 0;
 	f->generation = db_generation(f->db);
 	f->current = true;

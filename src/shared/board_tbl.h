@@ -19,7 +19,7 @@ BOARD(resume_hits, COUNTER, NUMBER, "Streams that went on from their Last-Event-
 BOARD(resume_misses, COUNTER, NUMBER, "Streams whose Last-Event-ID was of another loop or not understood.")
 BOARD(polls, COUNTER, NUMBER, "Good polls of the database.")
 BOARD(polls_failed, COUNTER, NUMBER, "Polls that failed or got no answer in time.")
-BOARD(polls_again, COUNTER, NUMBER, "Polls asked again because a table was rewritten under them.")
+BOARD(polls_again, COUNTER, NUMBER, "Polls asked again because a table was rewritten, or a standby's replay came, under them.")
 BOARD(polls_behind, COUNTER, NUMBER, "Polls that met a standby behind the server polled before.")
 BOARD(reconciles, COUNTER, NUMBER, "Good polls that compared the whole block.")
 BOARD(late_seats, COUNTER, NUMBER, "Seats that only a reconcile found changed.")
