@@ -169,15 +169,21 @@ BEGIN
 END $$;
 
 -- The port. One row per seat, and the mark: seat_id NULL, next_cursor, as_of. Plans are made once per connection
--- (force_generic_plan), perhaps while a table is empty, and kept until it is analyzed: no table is read from end to end for
--- its being small (enable_seqscan), and a match is joined in a way that stays linear when it grows (enable_nestloop).
+-- (force_generic_plan) and kept until a table is analyzed. One that was made while the table was all but empty, when every index
+-- costs the same, would be kept while it is filled: so below eight pages each query is planned when it is asked (EXECUTE), no
+-- table is read from end to end for its being small (enable_seqscan), and a match is joined in a way that stays linear when
+-- it grows (enable_nestloop).
 CREATE OR REPLACE FUNCTION seatcast.snapshot(match_id bigint, block_id bigint)
 RETURNS TABLE (seat_id bigint, status text, hold_expires_at timestamptz, next_cursor text, as_of timestamptz)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
 #variable_conflict use_column
 BEGIN
-    RETURN QUERY SELECT b.*, NULL::text, NULL::timestamptz FROM seatcast.block_state($1, $2) AS b ORDER BY b.seat_id;
+    IF least(pg_relation_size('site.allocations'), pg_relation_size('site.seats')) < 65536 THEN
+        RETURN QUERY EXECUTE 'SELECT b.*, NULL::text, NULL::timestamptz FROM seatcast.block_state($1, $2) AS b ORDER BY b.seat_id' USING $1, $2;
+    ELSE
+        RETURN QUERY SELECT b.*, NULL::text, NULL::timestamptz FROM seatcast.block_state($1, $2) AS b ORDER BY b.seat_id;
+    END IF;
     as_of := seatcast.read_at('site.seats', 'site.allocations');
     next_cursor := (seatcast.position(NULL)).next_cursor || '#' || pg_relation_filenode('site.allocations');
     RETURN NEXT;
@@ -197,7 +203,12 @@ BEGIN
     END IF;
     as_of := clock_timestamp();
     IF here.news THEN       -- the rows whose changed_xid >= since or was running
-        RETURN QUERY SELECT w.*, NULL::text, NULL::timestamptz FROM seatcast.block_written($1, $2, here.since, here.running) AS w ORDER BY w.seat_id;
+        IF pg_relation_size('site.allocations') < 65536 THEN
+            RETURN QUERY EXECUTE 'SELECT w.*, NULL::text, NULL::timestamptz FROM seatcast.block_written($1, $2, $3, $4) AS w ORDER BY w.seat_id'
+                USING $1, $2, here.since, here.running;
+        ELSE
+            RETURN QUERY SELECT w.*, NULL::text, NULL::timestamptz FROM seatcast.block_written($1, $2, here.since, here.running) AS w ORDER BY w.seat_id;
+        END IF;
         IF pg_relation_filenode('site.allocations') IS DISTINCT FROM here.file THEN
             PERFORM seatcast.read_at('site.allocations');
         END IF;
@@ -234,7 +245,12 @@ BEGIN
     END IF;
     as_of := clock_timestamp();
     IF here.news THEN
-        RETURN QUERY SELECT w.*, NULL::text, NULL::timestamptz FROM seatcast.match_written($1, here.since, here.running) AS w ORDER BY w.block_id, w.seat_id;
+        IF pg_relation_size('site.allocations') < 65536 THEN
+            RETURN QUERY EXECUTE 'SELECT w.*, NULL::text, NULL::timestamptz FROM seatcast.match_written($1, $2, $3) AS w ORDER BY w.block_id, w.seat_id'
+                USING $1, here.since, here.running;
+        ELSE
+            RETURN QUERY SELECT w.*, NULL::text, NULL::timestamptz FROM seatcast.match_written($1, here.since, here.running) AS w ORDER BY w.block_id, w.seat_id;
+        END IF;
         IF pg_relation_filenode('site.allocations') IS DISTINCT FROM here.file THEN
             PERFORM seatcast.read_at('site.allocations');
         END IF;
