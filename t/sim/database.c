@@ -173,6 +173,8 @@ forget_journal(void)
 		old_rows[journal[n].seat] = journal[n].row;
 		old_there[journal[n].seat] = journal[n].there;
 	}
+	if (n == 0)
+		return;
 	memmove(journal, journal + n, (njournal - n) * sizeof(*journal));
 	njournal -= n;
 }
