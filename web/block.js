@@ -50,7 +50,6 @@ export class Block {
   }
 
   async #load(id) {
-    if (!this.#plan) this.note(texts.loading);
     while (this.id === id) {
       try {
         const plan = arrange(await api.seats(id));

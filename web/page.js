@@ -45,6 +45,7 @@ const basket = new Basket({ holds, now, announcer, leaving, onRemove: (seatId) =
 drawScale();
 basket.draw();
 showState();
+document.body.dataset.ready = '';
 $('all-blocks').open = matchMedia('(min-width: 56rem)').matches;
 $('confirm').addEventListener('click', buy);
 $('release-all').addEventListener('click', () => desk.release(holds.ids));
