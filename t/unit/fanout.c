@@ -794,7 +794,7 @@ START_TEST(who_waits_has_not_begun)
 
 	begin(1);
 	w.poller.away = true;
-	early.accepted_ms = mono_ms() - 4900;
+	early.accepted_ms = mono_ms() - 3500;
 	fds[0] = request(CHAN_STREAM, &block_1, &early);
 	fds[1] = request(CHAN_SNAPSHOT, &counts, &late);
 	fds[2] = request(CHAN_STREAM, &counts, &late);
