@@ -100,41 +100,41 @@ mix(uint64_t x)
 }
 
 static int64_t
-stale_after_ms(const struct poller *f)
+stale_after_ms(const struct poller *p)
 {
-	int64_t two_polls = 2 * (int64_t)f->opts->poll_interval_ms + 1000;
+	int64_t two_polls = 2 * (int64_t)p->opts->poll_interval_ms + 1000;
 
 	return (two_polls > STALE_MIN_MS ? two_polls : STALE_MIN_MS);
 }
 
 static void
-watch_staleness(struct poller *f)
+watch_staleness(struct poller *p)
 {
-	ev_now_update(f->ev);
-	f->stale_timer.repeat = (double)stale_after_ms(f) / 1000;
-	ev_timer_again(f->ev, &f->stale_timer);
+	ev_now_update(p->ev);
+	p->stale_timer.repeat = (double)stale_after_ms(p) / 1000;
+	ev_timer_again(p->ev, &p->stale_timer);
 }
 
 /* The one place where it is decided whether viewers see old seats: for them, the board and ourselves at once. */
 static void
-set_stale(struct poller *f, bool stale)
+set_stale(struct poller *p, bool stale)
 {
-	if (f->stale == stale)
+	if (p->stale == stale)
 		return;
-	f->stale = stale;
-	board_set(f->slot, BOARD_stale, stale);
-	f->cb.on_freshness(f->arg);
+	p->stale = stale;
+	board_set(p->slot, BOARD_stale, stale);
+	p->cb.on_freshness(p->arg);
 }
 
-/* After anything that may have moved the seats past version `before`: the board and the viewers know.  true: they moved. */
+/* After anything that may have moved the seats past a version: the board and the viewers know.  true: they moved. */
 static bool
-announce(struct poller *f, uint64_t before)
+announce(struct poller *p, uint64_t before)
 {
-	if (seat_version(f->seats) == before)
+	if (seat_version(p->seats) == before)
 		return (false);
-	board_set(f->slot, BOARD_version, (int64_t)seat_version(f->seats));
-	board_set(f->slot, BOARD_seats, (int64_t)seat_count(f->seats));
-	f->cb.on_change(f->arg);
+	board_set(p->slot, BOARD_version, (int64_t)seat_version(p->seats));
+	board_set(p->slot, BOARD_seats, (int64_t)seat_count(p->seats));
+	p->cb.on_change(p->arg);
 	return (true);
 }
 
@@ -142,85 +142,85 @@ announce(struct poller *f, uint64_t before)
 
 /* The first tick after a time. */
 static int64_t
-tick_after(const struct poller *f, int64_t ms)
+tick_after(const struct poller *p, int64_t ms)
 {
-	int64_t interval = f->opts->poll_interval_ms, into = (ms - f->phase_ms) % interval;
+	int64_t interval = p->opts->poll_interval_ms, into = (ms - p->phase_ms) % interval;
 
 	return (ms + interval - (into < 0 ? into + interval : into));
 }
 
 static int64_t
-next_poll_ms(const struct poller *f)
+next_poll_ms(const struct poller *p)
 {
-	int64_t gap_ms = f->opts->poll_interval_ms / 2 < GAP_MS ? f->opts->poll_interval_ms / 2 : GAP_MS;
-	int64_t at = f->tick_ms;
+	int64_t gap_ms = p->opts->poll_interval_ms / 2 < GAP_MS ? p->opts->poll_interval_ms / 2 : GAP_MS;
+	int64_t at = p->tick_ms;
 
 	/* an early poll was just before: the tick waits a little; intervals begin at 100 ms */
-	if (at < f->submitted_ms + gap_ms)
-		at = f->submitted_ms + gap_ms;
-	if (f->query.db != NULL)
+	if (at < p->submitted_ms + gap_ms)
+		at = p->submitted_ms + gap_ms;
+	if (p->query.db != NULL)
 		return (at);		/* its answer comes first, and then we are asked again */
-	if (f->hurried && f->submitted_ms + GAP_MS < at)
-		at = f->submitted_ms + GAP_MS;
-	if (f->again_ms != 0 && f->again_ms < at)
-		at = f->again_ms;
+	if (p->hurried && p->submitted_ms + GAP_MS < at)
+		at = p->submitted_ms + GAP_MS;
+	if (p->again_ms != 0 && p->again_ms < at)
+		at = p->again_ms;
 	return (at);
 }
 
 static void
-schedule(struct poller *f)
+schedule(struct poller *p)
 {
 	int64_t wait_ms;
 
-	if (!f->running)
+	if (!p->running)
 		return;
-	wait_ms = next_poll_ms(f) - mono_ms();
-	ev_now_update(f->ev);
-	ev_timer_stop(f->ev, &f->due);
-	ev_timer_set(&f->due, wait_ms > 0 ? (double)wait_ms / 1000 : 0., 0.);
-	ev_timer_start(f->ev, &f->due);
+	wait_ms = next_poll_ms(p) - mono_ms();
+	ev_now_update(p->ev);
+	ev_timer_stop(p->ev, &p->due);
+	ev_timer_set(&p->due, wait_ms > 0 ? (double)wait_ms / 1000 : 0., 0.);
+	ev_timer_start(p->ev, &p->due);
 }
 
 static void
-schedule_reconcile(struct poller *f)
+schedule_reconcile(struct poller *p)
 {
-	int64_t interval = f->opts->reconcile_interval_ms;
+	int64_t interval = p->opts->reconcile_interval_ms;
 
 	/* 90 to 100 %: the interval is a promise, the jitter keeps groups apart */
-	f->reconcile_ms = mono_ms() + interval - (int64_t)arc4random_uniform((uint32_t)(interval / 10) + 1);
+	p->reconcile_ms = mono_ms() + interval - (int64_t)arc4random_uniform((uint32_t)(interval / 10) + 1);
 }
 
 /* --- taking in ------------------------------------------------------------ */
 
 static int
-apply_part(struct poller *f, const PGresult *r, enum port_part part, int64_t now_ms)
+apply_part(struct poller *p, const PGresult *r, enum port_part part, int64_t now_ms)
 {
 	struct seat_outcome	out;
 	ssize_t			n;
-	bool			first = !poller_has_state(f);
+	bool			first = !poller_has_state(p);
 
-	if (!(f->asked & part))
+	if (!(p->asked & part))
 		return (0);
-	if ((n = port_rows(&f->port, r, part)) == -1 ||
-	    seat_apply(f->seats, part == PORT_SNAPSHOT ? SEAT_SNAPSHOT : SEAT_CHANGES,
-	    f->port.rows, (size_t)n, now_ms, &out) == -1)
+	if ((n = port_rows(&p->port, r, part)) == -1 ||
+	    seat_apply(p->seats, part == PORT_SNAPSHOT ? SEAT_SNAPSHOT : SEAT_CHANGES,
+	    p->port.rows, (size_t)n, now_ms, &out) == -1)
 		return (-1);
 	if (first)
 		return (0);
-	board_add(f->slot, BOARD_seats_changed, (int64_t)out.changed);
-	board_add(f->slot, BOARD_expiries, (int64_t)out.expired);
+	board_add(p->slot, BOARD_seats_changed, (int64_t)out.changed);
+	board_add(p->slot, BOARD_expiries, (int64_t)out.expired);
 	if (part == PORT_SNAPSHOT && out.changed > out.expired) {
-		board_add(f->slot, BOARD_late_seats, (int64_t)(out.changed - out.expired));
+		board_add(p->slot, BOARD_late_seats, (int64_t)(out.changed - out.expired));
 		log_debug("reconcile: %zu late seats", out.changed - out.expired);
 	}
 	return (0);
 }
 
 static void
-set_cursor(struct poller *f, char *cursor)
+set_cursor(struct poller *p, char *cursor)
 {
-	free(f->cursor);
-	f->cursor = cursor;
+	free(p->cursor);
+	p->cursor = cursor;
 }
 
 /*
@@ -228,7 +228,7 @@ set_cursor(struct poller *f, char *cursor)
  * comes again, but the first part may have been taken in already.
  */
 static const char *
-take_in(struct poller *f, const struct db_answer *a)
+take_in(struct poller *p, const struct db_answer *a)
 {
 	const char	*cursor, *wrong;
 	char		*kept;
@@ -238,15 +238,15 @@ take_in(struct poller *f, const struct db_answer *a)
 		return (wrong);
 	if ((kept = strdup(cursor)) == NULL)
 		return ("out of memory");
-	now_ms = expiry_take_in_ms(&f->expiry, as_of_ms);
-	if (apply_part(f, a->result, PORT_CHANGES, now_ms) == -1 ||
-	    apply_part(f, a->result, PORT_SNAPSHOT, now_ms) == -1) {
+	now_ms = expiry_take_in_ms(&p->expiry, as_of_ms);
+	if (apply_part(p, a->result, PORT_CHANGES, now_ms) == -1 ||
+	    apply_part(p, a->result, PORT_SNAPSHOT, now_ms) == -1) {
 		free(kept);
 		return ("out of memory");
 	}
-	set_cursor(f, kept);
-	f->as_of_ms = as_of_ms;
-	expiry_set_clock(&f->expiry, as_of_ms, a->sent_us + (a->received_us - a->sent_us) / 2);
+	set_cursor(p, kept);
+	p->as_of_ms = as_of_ms;
+	expiry_set_clock(&p->expiry, as_of_ms, a->sent_us + (a->received_us - a->sent_us) / 2);
 	return (NULL);
 }
 
@@ -254,183 +254,183 @@ take_in(struct poller *f, const struct db_answer *a)
 
 /* One line for each thing that is wrong, until it is another one or a poll is good. */
 static void
-complain(struct poller *f, const char *line, const char *advice)
+complain(struct poller *p, const char *line, const char *advice)
 {
-	if (strcmp(line, f->failure) != 0)
+	if (strcmp(line, p->failure) != 0)
 		log_warnx("poll: %s; %s", line, advice);
-	snprintf(f->failure, sizeof(f->failure), "%s", line);
+	snprintf(p->failure, sizeof(p->failure), "%s", line);
 }
 
 static void
-poll_failed(struct poller *f, const char *error, const char *sqlstate)
+poll_failed(struct poller *p, const char *error, const char *sqlstate)
 {
-	char line[sizeof(f->failure)];
+	char line[sizeof(p->failure)];
 
-	board_add(f->slot, BOARD_polls_failed, 1);
+	board_add(p->slot, BOARD_polls_failed, 1);
 	if (sqlstate[0] == '\0') {
 		log_debug("poll: %s", error);	/* db has logged the loss */
 		return;
 	}
 	snprintf(line, sizeof(line), "%s (SQLSTATE %s)", error, sqlstate);
-	complain(f, line, "asking again every interval; `seatcast --check` says more");
+	complain(p, line, "asking again every interval; `seatcast --check` says more");
 }
 
-/* A table was rewritten while the poll waited for it, or a standby's replay took its rows away: the next one sees what there is. */
+/* A table was rewritten under the poll, or a standby's replay took its rows away: the next one sees what there is. */
 static void
-on_conflict(struct poller *f, const struct db_answer *a)
+on_conflict(struct poller *p, const struct db_answer *a)
 {
-	board_add(f->slot, BOARD_polls_again, 1);
-	if (f->conflicts++ >= CONFLICT_TRIES) {
-		poll_failed(f, a->error, a->sqlstate);
+	board_add(p->slot, BOARD_polls_again, 1);
+	if (p->conflicts++ >= CONFLICT_TRIES) {
+		poll_failed(p, a->error, a->sqlstate);
 		return;
 	}
 	log_debug("poll: %s: asking again", a->error);
-	f->again_ms = mono_ms() + CONFLICT_AGAIN_MS;
+	p->again_ms = mono_ms() + CONFLICT_AGAIN_MS;
 }
 
 /* The server is a standby that has not replayed what memory knows. */
 static void
-on_behind(struct poller *f, const struct db_answer *a)
+on_behind(struct poller *p, const struct db_answer *a)
 {
 	int64_t now = mono_ms();
 
-	board_add(f->slot, BOARD_polls_behind, 1);
+	board_add(p->slot, BOARD_polls_behind, 1);
 	log_debug("poll: %s", a->error);
-	if (f->behind_ms == 0)
-		f->behind_ms = now;
-	if (now - f->behind_ms < BEHIND_MS) {
-		complain(f, "this server is behind what was polled before", "keeping what is newer, for 10 s at most");
+	if (p->behind_ms == 0)
+		p->behind_ms = now;
+	if (now - p->behind_ms < BEHIND_MS) {
+		complain(p, "this server is behind what was polled before", "keeping what is newer, for 10 s at most");
 		return;
 	}
-	complain(f, "this server has been behind for 10 s", "taking its word: what was newer is lost");
-	f->behind_ms = 0;
-	set_cursor(f, NULL);		/* so the next poll asks for a snapshot, whatever its time */
-	f->again_ms = now;
+	complain(p, "this server has been behind for 10 s", "taking its word: what was newer is lost");
+	p->behind_ms = 0;
+	set_cursor(p, NULL);		/* so the next poll asks for a snapshot, whatever its time */
+	p->again_ms = now;
 }
 
 static const struct {
 	const char	*sqlstate;
-	void		(*handle)(struct poller *f, const struct db_answer *a);
+	void		(*handle)(struct poller *p, const struct db_answer *a);
 } refusals[] = {
 	{ "40001",	on_conflict },
 	{ "SC001",	on_behind },
 };
 
 static void
-poll_refused(struct poller *f, const struct db_answer *a)
+poll_refused(struct poller *p, const struct db_answer *a)
 {
 	size_t i;
 
 	for (i = 0; i < nitems(refusals); i++)
 		if (strcmp(a->sqlstate, refusals[i].sqlstate) == 0) {
-			refusals[i].handle(f, a);
+			refusals[i].handle(p, a);
 			return;
 		}
-	poll_failed(f, a->error, a->sqlstate);
+	poll_failed(p, a->error, a->sqlstate);
 }
 
 /* --- the poll ------------------------------------------------------------- */
 
 static void
-poll_good(struct poller *f, const struct db_answer *a)
+poll_good(struct poller *p, const struct db_answer *a)
 {
-	if (f->failure[0] != '\0')
+	if (p->failure[0] != '\0')
 		log_info("poll: good again");
-	f->failure[0] = '\0';
-	f->conflicts = 0;
-	f->behind_ms = 0;
-	f->generation = db_generation(f->db);
-	f->current = true;
-	board_add(f->slot, BOARD_polls, 1);
-	board_observe(f->slot, BOARD_POLL, a->received_us - a->sent_us);
-	board_set(f->slot, BOARD_last_poll_timestamp, f->as_of_ms);
-	board_set(f->slot, BOARD_last_poll_mono, a->received_us / 1000);
-	if (f->asked & PORT_SNAPSHOT) {
-		board_add(f->slot, BOARD_reconciles, 1);
-		schedule_reconcile(f);
+	p->failure[0] = '\0';
+	p->conflicts = 0;
+	p->behind_ms = 0;
+	p->generation = db_generation(p->db);
+	p->current = true;
+	board_add(p->slot, BOARD_polls, 1);
+	board_observe(p->slot, BOARD_POLL, a->received_us - a->sent_us);
+	board_set(p->slot, BOARD_last_poll_timestamp, p->as_of_ms);
+	board_set(p->slot, BOARD_last_poll_mono, a->received_us / 1000);
+	if (p->asked & PORT_SNAPSHOT) {
+		board_add(p->slot, BOARD_reconciles, 1);
+		schedule_reconcile(p);
 	}
 }
 
 /* A good answer, or NULL with what is wrong with it: in memory, on the board, at the viewers. */
 static void
-poll_answered(struct poller *f, const struct db_answer *a)
+poll_answered(struct poller *p, const struct db_answer *a)
 {
-	uint64_t	 before = seat_version(f->seats);
-	int64_t		 asked_us = f->asked_us;
-	const char	*wrong = take_in(f, a);
+	uint64_t	 before = seat_version(p->seats);
+	int64_t		 asked_us = p->asked_us;
+	const char	*wrong = take_in(p, a);
 
 	if (wrong != NULL) {
-		poll_failed(f, wrong, "-");
-		if (announce(f, before))
-			expiry_schedule(&f->expiry);
+		poll_failed(p, wrong, "-");
+		if (announce(p, before))
+			expiry_schedule(&p->expiry);
 		return;
 	}
-	poll_good(f, a);
-	expiry_schedule(&f->expiry);
-	if (f->running)
-		watch_staleness(f);
-	f->asked_us = a->sent_us;
+	poll_good(p, a);
+	expiry_schedule(&p->expiry);
+	if (p->running)
+		watch_staleness(p);
+	p->asked_us = a->sent_us;
 	/*
 	 * What this poll brought was not visible yet when the one before was
 	 * asked: nobody has waited for longer than since then.
 	 */
-	if (announce(f, before) && asked_us != 0)
-		board_observe(f->slot, BOARD_DELAY, mono_us() - asked_us);
-	set_stale(f, false);
-	f->cb.on_poll(f->arg);
+	if (announce(p, before) && asked_us != 0)
+		board_observe(p->slot, BOARD_DELAY, mono_us() - asked_us);
+	set_stale(p, false);
+	p->cb.on_poll(p->arg);
 }
 
-static void	poll_now(struct poller *f);
+static void	poll_now(struct poller *p);
 
 static void
 on_poll(struct db_query *q, const struct db_answer *a)
 {
-	struct poller *f = q->arg;
+	struct poller *p = q->arg;
 
-	if (a->sent_us / 1000 > f->submitted_ms)
-		f->submitted_ms = a->sent_us / 1000;	/* it had waited for a connection */
+	if (a->sent_us / 1000 > p->submitted_ms)
+		p->submitted_ms = a->sent_us / 1000;	/* it had waited for a connection */
 	if (a->result == NULL)
-		poll_refused(f, a);
-	else if (!(f->asked & PORT_SNAPSHOT) && f->generation != db_generation(f->db))
-		poll_now(f);	/* asked before the connection broke, answered after: reconcile instead */
+		poll_refused(p, a);
+	else if (!(p->asked & PORT_SNAPSHOT) && p->generation != db_generation(p->db))
+		poll_now(p);	/* asked before the connection broke, answered after: reconcile instead */
 	else
-		poll_answered(f, a);
-	schedule(f);
+		poll_answered(p, a);
+	schedule(p);
 }
 
 static void
-poll_now(struct poller *f)
+poll_now(struct poller *p)
 {
-	if (f->query.db != NULL)
+	if (p->query.db != NULL)
 		return;			/* one in flight at most: this tick is skipped */
-	f->asked = 0;
-	if (f->cursor != NULL)
-		f->asked |= PORT_CHANGES;
-	if (f->cursor == NULL || mono_ms() >= f->reconcile_ms || f->generation != db_generation(f->db))
-		f->asked |= PORT_SNAPSHOT;
-	port_ask(&f->port, &f->query, f->asked, f->cursor);
-	f->query.flags = DB_RETRY | DB_BINARY;
-	f->query.timeout_ms = POLL_TIMEOUT_MS;
-	f->query.done = on_poll;
-	f->query.arg = f;
-	f->submitted_ms = mono_ms();
-	f->hurried = false;
-	f->again_ms = 0;
-	db_submit(f->db, &f->query);
+	p->asked = 0;
+	if (p->cursor != NULL)
+		p->asked |= PORT_CHANGES;
+	if (p->cursor == NULL || mono_ms() >= p->reconcile_ms || p->generation != db_generation(p->db))
+		p->asked |= PORT_SNAPSHOT;
+	port_ask(&p->port, &p->query, p->asked, p->cursor);
+	p->query.flags = DB_RETRY | DB_BINARY;
+	p->query.timeout_ms = POLL_TIMEOUT_MS;
+	p->query.done = on_poll;
+	p->query.arg = p;
+	p->submitted_ms = mono_ms();
+	p->hurried = false;
+	p->again_ms = 0;
+	db_submit(p->db, &p->query);
 }
 
 static void
 on_due(struct ev_loop *ev, ev_timer *w, int revents)
 {
-	struct poller	*f = w->data;
+	struct poller	*p = w->data;
 	int64_t		 now = mono_ms();
 
 	(void)ev;
 	(void)revents;
-	poll_now(f);
-	if (now + TICK_SLACK_MS >= f->tick_ms)
-		f->tick_ms = tick_after(f, now + TICK_SLACK_MS);
-	schedule(f);
+	poll_now(p);
+	if (now + TICK_SLACK_MS >= p->tick_ms)
+		p->tick_ms = tick_after(p, now + TICK_SLACK_MS);
+	schedule(p);
 }
 
 static void
@@ -446,24 +446,24 @@ on_stale(struct ev_loop *ev, ev_timer *w, int revents)
 static int64_t
 ask_early(void *arg)
 {
-	struct poller	*f = arg;
+	struct poller	*p = arg;
 	int64_t		 wait_ms;
 
-	if (!f->running || f->stale || !db_is_up(f->db))
+	if (!p->running || p->stale || !db_is_up(p->db))
 		return (-1);
-	wait_ms = f->submitted_ms + GAP_MS - mono_ms();
-	poller_hurry(f);
+	wait_ms = p->submitted_ms + GAP_MS - mono_ms();
+	poller_hurry(p);
 	return (wait_ms > 0 ? wait_ms : 0);
 }
 
 static void
 on_holds_ended(void *arg, size_t n)
 {
-	struct poller *f = arg;
+	struct poller *p = arg;
 
-	board_add(f->slot, BOARD_expiries, (int64_t)n);
-	board_add(f->slot, BOARD_seats_changed, (int64_t)n);
-	(void)announce(f, seat_version(f->seats) - 1);
+	board_add(p->slot, BOARD_expiries, (int64_t)n);
+	board_add(p->slot, BOARD_seats_changed, (int64_t)n);
+	(void)announce(p, seat_version(p->seats) - 1);
 }
 
 static const struct expiry_callbacks expiry_callbacks = { ask_early, on_holds_ended };
@@ -474,113 +474,113 @@ struct poller *
 poller_new(struct ev_loop *ev, const struct opts *o, struct board_slot *slot, struct db *db,
     struct group_key key, const struct poller_callbacks *cb, void *arg)
 {
-	struct poller *f;
+	struct poller *p;
 
-	if ((f = calloc(1, sizeof(*f))) == NULL)
+	if ((p = calloc(1, sizeof(*p))) == NULL)
 		return (NULL);
-	if ((f->seats = seat_map_new()) == NULL) {
-		free(f);
+	if ((p->seats = seat_map_new()) == NULL) {
+		free(p);
 		return (NULL);
 	}
-	f->ev = ev;
-	f->opts = o;
-	f->slot = slot;
-	f->db = db;
-	f->cb = *cb;
-	f->arg = arg;
-	f->phase_ms = (int64_t)(mix((uint64_t)key.match_id * 31 + mix((uint64_t)key.block_id)) %
+	p->ev = ev;
+	p->opts = o;
+	p->slot = slot;
+	p->db = db;
+	p->cb = *cb;
+	p->arg = arg;
+	p->phase_ms = (int64_t)(mix((uint64_t)key.match_id * 31 + mix((uint64_t)key.block_id)) %
 	    (uint64_t)o->poll_interval_ms);
-	port_init(&f->port, &key);
-	expiry_init(&f->expiry, ev, f->seats, &expiry_callbacks, f);
-	ev_init(&f->due, on_due);
-	ev_init(&f->stale_timer, on_stale);
-	f->due.data = f->stale_timer.data = f;
-	return (f);
+	port_init(&p->port, &key);
+	expiry_init(&p->expiry, ev, p->seats, &expiry_callbacks, p);
+	ev_init(&p->due, on_due);
+	ev_init(&p->stale_timer, on_stale);
+	p->due.data = p->stale_timer.data = p;
+	return (p);
 }
 
 void
-poller_free(struct poller **fp)
+poller_free(struct poller **pp)
 {
-	struct poller *f = *fp;
+	struct poller *p = *pp;
 
-	if (f == NULL)
+	if (p == NULL)
 		return;
-	poller_pause(f);
-	db_cancel(&f->query);
-	expiry_fini(&f->expiry);
-	seat_map_free(&f->seats);
-	port_fini(&f->port);
-	free(f->cursor);
-	free(f);
-	*fp = NULL;
+	poller_pause(p);
+	db_cancel(&p->query);
+	expiry_fini(&p->expiry);
+	seat_map_free(&p->seats);
+	port_fini(&p->port);
+	free(p->cursor);
+	free(p);
+	*pp = NULL;
 }
 
 void
-poller_resume(struct poller *f)
+poller_resume(struct poller *p)
 {
-	if (f->running)
+	if (p->running)
 		return;
-	f->running = true;
-	f->current = false;
-	if (db_is_up(f->db))
-		set_stale(f, false);	/* nobody asked for a while: let the next poll tell */
-	watch_staleness(f);
-	f->tick_ms = tick_after(f, mono_ms());
-	poller_hurry(f);
+	p->running = true;
+	p->current = false;
+	if (db_is_up(p->db))
+		set_stale(p, false);	/* nobody asked for a while: let the next poll tell */
+	watch_staleness(p);
+	p->tick_ms = tick_after(p, mono_ms());
+	poller_hurry(p);
 }
 
 void
-poller_pause(struct poller *f)
+poller_pause(struct poller *p)
 {
-	f->running = false;
-	f->current = false;
-	f->hurried = false;
-	f->asked_us = 0;
-	ev_timer_stop(f->ev, &f->due);
-	ev_timer_stop(f->ev, &f->stale_timer);
+	p->running = false;
+	p->current = false;
+	p->hurried = false;
+	p->asked_us = 0;
+	ev_timer_stop(p->ev, &p->due);
+	ev_timer_stop(p->ev, &p->stale_timer);
 }
 
 void
-poller_hurry(struct poller *f)
+poller_hurry(struct poller *p)
 {
-	if (!f->running || f->hurried)
+	if (!p->running || p->hurried)
 		return;
-	f->hurried = true;
-	schedule(f);
+	p->hurried = true;
+	schedule(p);
 }
 
 const struct seat_map *
-poller_seats(const struct poller *f)
+poller_seats(const struct poller *p)
 {
-	return (f->seats);
+	return (p->seats);
 }
 
 bool
-poller_has_state(const struct poller *f)
+poller_has_state(const struct poller *p)
 {
-	return (seat_version(f->seats) > 0);
+	return (seat_version(p->seats) > 0);
 }
 
 bool
-poller_is_current(const struct poller *f)
+poller_is_current(const struct poller *p)
 {
-	return (f->current);
+	return (p->current);
 }
 
 bool
-poller_is_stale(const struct poller *f)
+poller_is_stale(const struct poller *p)
 {
-	return (f->stale);
+	return (p->stale);
 }
 
 int64_t
-poller_as_of_ms(const struct poller *f)
+poller_as_of_ms(const struct poller *p)
 {
-	return (f->as_of_ms);
+	return (p->as_of_ms);
 }
 
 int64_t
-poller_age_ms(const struct poller *f)
+poller_age_ms(const struct poller *p)
 {
-	return ((mono_us() - f->expiry.as_of_mono_us) / 1000);
+	return ((mono_us() - p->expiry.as_of_mono_us) / 1000);
 }

@@ -34,24 +34,24 @@ struct poller_callbacks {
 /* NULL: ENOMEM.  Paused at first. */
 struct poller	*poller_new(struct ev_loop *ev, const struct opts *o, struct board_slot *slot, struct db *db,
 		    struct group_key key, const struct poller_callbacks *cb, void *arg);
-void		 poller_free(struct poller **fp);
+void		 poller_free(struct poller **pp);
 
 /* Somebody watches: poll at once and then every interval.  Nothing when it runs already. */
-void		 poller_resume(struct poller *f);
+void		 poller_resume(struct poller *p);
 /* Nobody watches: ask the database nothing.  The cursor stays good for any time. */
-void		 poller_pause(struct poller *f);
+void		 poller_pause(struct poller *p);
 /*
  * Somebody wrote, and its commit is visible: a poll that is asked after this call
  * goes out 100 ms after the last one, or now if that is longer ago.  The ticks
  * stay where they are.  Nothing while paused.
  */
-void		 poller_hurry(struct poller *f);
+void		 poller_hurry(struct poller *p);
 
-const struct seat_map *poller_seats(const struct poller *f);
-bool		 poller_has_state(const struct poller *f);	/* a first snapshot is in */
-bool		 poller_is_current(const struct poller *f);	/* and it was polled since poller_resume */
-bool		 poller_is_stale(const struct poller *f);	/* no good poll for 3 s (or two intervals and 1 s) */
-int64_t		 poller_as_of_ms(const struct poller *f);	/* database time of the last good poll; 0: none */
-int64_t		 poller_age_ms(const struct poller *f);	/* how long ago that was, by our own clock */
+const struct seat_map *poller_seats(const struct poller *p);
+bool		 poller_has_state(const struct poller *p);	/* a first snapshot is in */
+bool		 poller_is_current(const struct poller *p);	/* and it was polled since poller_resume */
+bool		 poller_is_stale(const struct poller *p);	/* no good poll for 3 s (or two intervals and 1 s) */
+int64_t		 poller_as_of_ms(const struct poller *p);	/* database time of the last good poll; 0: none */
+int64_t		 poller_age_ms(const struct poller *p);	/* how long ago that was, by our own clock */
 
 #endif

@@ -89,19 +89,15 @@ part_at(const PGresult *r, int row)
 	return ((int)be32toh(v));
 }
 
-/* Microseconds since 2000 as Unix milliseconds, downwards; infinity is the highest number there is, and -infinity the lowest. */
+/* Microseconds since 2000 as Unix milliseconds; infinity is the highest number there is, and -infinity the lowest. */
 static int64_t
 unix_ms(int64_t us)
 {
-	int64_t ms;
-
 	if (us > INT64_MAX - POSTGRES_EPOCH_US)
 		return (SEAT_NO_EXPIRY);
 	if (us < -POSTGRES_EPOCH_US)
 		return (0);		/* before 1970: long ago */
-	us += POSTGRES_EPOCH_US;
-	ms = us / 1000;
-	return (ms);
+	return ((us + POSTGRES_EPOCH_US) / 1000);
 }
 
 static bool
