@@ -31,7 +31,7 @@ async function watching(what, where, options, context) {
   return page;
 }
 
-const has = (page, seatId, status, timeout = 5_000) => page.waitForFunction(([id, wanted, block]) =>
+const has = (page, seatId, status, timeout = 10_000) => page.waitForFunction(([id, wanted, block]) =>
   (globalThis.s.seats ?? globalThis.s.seatsOf(block))?.get(id) === wanted, [seatId, status, BLOCK], { timeout });
 const state = (page, wanted, timeout = 10_000) => page.waitForFunction((name) => globalThis.s.state === name, wanted, { timeout });
 const get = (page, property) => page.evaluate((name) => globalThis.s[name], property);
@@ -114,8 +114,8 @@ describe('seatcast.js', { skip, concurrency: 1 }, () => {
       const page = await watching(what, where, {}, context);
       const sister = await watching(what, where, {}, context);
       await context.setOffline(true);
-      await state(page, 'offline', 500);
-      await state(sister, 'offline', 500);
+      await state(page, 'offline', 3_000);
+      await state(sister, 'offline', 3_000);
       await allocate([104], 'OCCUPIED');
       await context.setOffline(false);
       await has(page, 104, 'OCCUPIED');
@@ -127,7 +127,7 @@ describe('seatcast.js', { skip, concurrency: 1 }, () => {
       const page = await watching(what, where, { transport: 'poll', pollMs: 300 });
       assert.equal(await get(page, 'transport'), 'poll');
       await allocate([105], 'OCCUPIED');
-      await has(page, 105, 'OCCUPIED', 3_000);
+      await has(page, 105, 'OCCUPIED', 10_000);
       assert.equal(await page.evaluate(() => globalThis.events.includes('beat')), true);
       if (await viewers() !== null) assert.equal(await viewers(), 0);
       await shell(env.SEATCAST_DB_STOP);

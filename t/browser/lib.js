@@ -65,7 +65,7 @@ async function viewers() {
   return values.length ? values.reduce((sum, [, value]) => sum + Number(value), 0) : null;
 }
 
-async function until(check, what, ms = 5_000) {
+async function until(check, what, ms = 10_000) {
   const end = Date.now() + ms;
   for (let last; ; ) {
     last = await check();

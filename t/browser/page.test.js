@@ -18,10 +18,10 @@ async function openPage(context, query = `?match=${MATCH}&block=${BLOCK}`) {
 
 const drawn = (page) => page.locator('#map[data-state=live] .seat:not([data-look=UNKNOWN])').first().waitFor({ state: 'attached', timeout: 10_000 });
 const seat = (page, seatId) => page.locator(`#map [data-seat="${seatId}"]`);
-const shows = (page, seatId, look, timeout = 3_000) => page.locator(`#map [data-seat="${seatId}"][data-look=${look}]`).waitFor({ timeout });
+const shows = (page, seatId, look, timeout = 10_000) => page.locator(`#map [data-seat="${seatId}"][data-look=${look}]`).waitFor({ timeout });
 const badge = (page, state, timeout) => page.locator(`#badge[data-state=${state}]`).waitFor({ timeout });
-const mode = (page, name) => page.locator(`#basket[data-mode=${name}]`).waitFor({ timeout: 5_000 });
-const toast = (page, text) => page.locator('.toast', { hasText: text }).first().waitFor({ timeout: 5_000 });
+const mode = (page, name) => page.locator(`#basket[data-mode=${name}]`).waitFor({ timeout: 10_000 });
+const toast = (page, text) => page.locator('.toast', { hasText: text }).first().waitFor({ timeout: 10_000 });
 const statusOf = (page, seatId) => page.evaluate(([id, block]) => globalThis.seatcast.seatsOf(block).get(id), [seatId, BLOCK]);
 
 async function hold(page, ...seatIds) {
@@ -91,13 +91,13 @@ describe('page', { skip, concurrency: 1 }, () => {
     await two.locator('.toast').waitFor();
     await pause(700);
     await seat(one, 105).click();
-    await shows(one, 105, 'AVAILABLE', 1_000);
+    await shows(one, 105, 'AVAILABLE', 3_000);
     await shows(two, 105, 'AVAILABLE');
     await mode(one, 'empty');
     await hold(one, 106);
     await one.locator('#confirm').click();
     await mode(one, 'receipt');
-    await shows(one, 106, 'BOUGHT', 1_000);
+    await shows(one, 106, 'BOUGHT', 3_000);
     await shows(two, 106, 'OCCUPIED');
     assert.equal(await one.locator('#basket-items li').count(), 1);
     assert.equal(await one.locator('.toast').count(), 0, 'no hold was lost');
@@ -194,7 +194,7 @@ describe('page', { skip, concurrency: 1 }, () => {
     const page = await openPage(await browser.window());
     await allocate([107], 'HOLD', { seconds: 4 });
     await shows(page, 107, 'HOLD');
-    await shows(page, 107, 'AVAILABLE', 6_000);
+    await shows(page, 107, 'AVAILABLE', 10_000);
   });
 
   test('another block: the same connection, no moment offline, holds elsewhere still watched', async () => {
@@ -293,7 +293,7 @@ describe('page', { skip, concurrency: 1 }, () => {
     await page.locator('#map :focus[data-look=MINE]').waitFor();
     assert.equal(await focused.getAttribute('aria-label'), 'Row 2 seat 2, held by you');
     await until(async () => /row 2, seat 2 is held for you/.test(await page.locator('#say').textContent()), 'the hold is spoken');
-    const focusIs = (selector) => page.waitForFunction((wanted) => document.activeElement.matches(wanted), selector, { timeout: 3_000 });
+    const focusIs = (selector) => page.waitForFunction((wanted) => document.activeElement.matches(wanted), selector, { timeout: 10_000 });
     await page.keyboard.press('ArrowRight');
     await page.keyboard.press('Enter');
     await page.locator('#basket-items button').nth(1).focus();
@@ -437,7 +437,7 @@ describe('page', { skip, concurrency: 1 }, () => {
       }
       await badge(page, 'live', 20_000);
       await allocate([101], 'OCCUPIED');
-      await shows(page, 101, 'OCCUPIED', 5_000);
+      await shows(page, 101, 'OCCUPIED', 10_000);
     });
 
   for (const [what, command] of [['seatcast', 'SEATCAST_RESTART'], ['the web server', 'LIGHTTPD_RESTART']]) {
@@ -452,7 +452,7 @@ describe('page', { skip, concurrency: 1 }, () => {
       await page.waitForFunction(() => globalThis.states.includes('offline'), null, { timeout: 15_000 });
       await allocate([102], 'OCCUPIED');
       await badge(page, 'live', 40_000);
-      await shows(page, 102, 'OCCUPIED', 5_000);
+      await shows(page, 102, 'OCCUPIED', 10_000);
     });
   }
 });
