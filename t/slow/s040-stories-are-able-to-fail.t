@@ -28,7 +28,6 @@ my @program = (
 	['lost-expiry',	'after a poll nobody waits for the end of a hold', 'loop/poller.c', "\tpoll_good(f, a);\n\texpiry_schedule(&f->expiry);\n", "\tpoll_good(f, a);\n"],
 	['expiry-forgets', 'the earliest of the other holds is forgotten', 'loop/seat.c', 's->expires_ms < blk->next_expiry_ms', 's->expires_ms < blk->next_expiry_ms && blk->next_expiry_ms == SEAT_NO_EXPIRY'],
 	['hold-again',	'a hold that is over comes back to life when its row is told again', 'loop/seat.c', "(over ? SEAT_AVAILABLE : row->status);\n\n\ttouch", "row->status;\n\n\ttouch"],
-	['late-word',	'holds ended early after a step back of the clock', 'loop/expiry.c', "e->ended_at_ms = as_of_ms;", ";"],
 	['no-reconcile', 'a cursor is believed on another server', 'loop/poller.c', " || f->generation != db_generation(f->db))\n\t\tf->asked |= PORT_SNAPSHOT", ")\n\t\tf->asked |= PORT_SNAPSHOT"],
 	['other-server', 'an answer from before the connection broke is taken in', 'loop/poller.c', "else if (!(f->asked & PORT_SNAPSHOT) && f->generation != db_generation(f->db))", "else if (0)"],
 	['back-in-time', 'the word of a standby that is behind is taken at once', 'loop/poller.c', 'now - f->behind_ms < BEHIND_MS', 'now < f->behind_ms'],
