@@ -4,6 +4,7 @@
 #	perl bench/delay.pl [updates, 100] [poll interval, 1s]
 #
 # The poll interval is part of it: half of it on average, all of it at worst (SPEC: interval + 100 ms).
+# SPDX-License-Identifier: ISC
 
 use v5.32;
 use warnings;

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * floor - the least that sending the same bytes to the same viewers can cost: no
  * database, no state, nothing to decide; accept, read a request, send.

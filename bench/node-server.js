@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // A server as people write it in Node for the same task: an array of responses for each block, and a frame once a second.
 //	node node-server.js PORT GROUPS EVENTS
 import('node:http').then(({ createServer }) => {

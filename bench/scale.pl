@@ -8,6 +8,7 @@
 #
 # Processor time is the kernel's count for the processes in question (schedstat), memory is theirs too; the viewers are
 # in this script and count for nothing, but they share the machine.
+# SPDX-License-Identifier: ISC
 
 use v5.32;
 use warnings;

@@ -17,6 +17,7 @@
 # for each event that reached a viewer: the application's, the web server's, the database's (its writer included), and
 # all of it as a ratio to the FastCGI floor of the same round.  Median of the rounds, and from the least to the most.
 # A result counts only if no viewer was closed and all viewers of a block had the same events in the same order.
+# SPDX-License-Identifier: ISC
 
 use v5.32;
 use warnings;

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * viewers - thousands of viewers in one process: they open streams, read and count.
  *

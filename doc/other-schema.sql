@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: ISC
 -- other-schema.sql: the port functions of seatcast for the tables of another application; other-schema.md explains them.
 --
 --     psql -1 -v ON_ERROR_STOP=1 -f doc/other-schema.sql -f sql/allocation.sql -f sql/roles.sql                (functions, tracking, roles)

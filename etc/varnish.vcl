@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 # Varnish (6.0 or newer) between browsers and the web server in front of seatcast: those who poll
 # .../seats/changes?since=ID all ask for the same addresses, so that seatcast sees a handful of requests a second for a
 # block, however many browsers there are.  Streams go through untouched.

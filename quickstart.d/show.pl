@@ -8,6 +8,8 @@
 # all is refunded, and it begins again.  A buyer sees a plan of seats, takes a second or three to click, and may be too
 # late by then: so the last seats are fought for.
 
+# SPDX-License-Identifier: ISC
+
 use v5.32;
 use warnings;
 use FindBin;

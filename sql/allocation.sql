@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: ISC
 -- allocation.sql: hold, release and confirm. Part of install.sql and of changes_updated_at.sql, and of a port for other tables.
 --
 -- It names no table of the site's. What is particular to one, four small functions of the port do (port.sql, doc/other-schema.sql):

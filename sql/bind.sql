@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: ISC
 -- bind.sql: the functions meet the tables. Part of install.sql and of changes_*.sql, after all functions.
 --
 -- site.NAME becomes the schema in which schema.sql found the table NAME; at the comments /* version */ comes the column that

@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: ISC
 -- changes_exact.sql: the polls' functions, exact. Part of install.sql; alone it undoes changes_updated_at.sql:
 --
 --     psql -v ON_ERROR_STOP=1 -f sql/changes_exact.sql

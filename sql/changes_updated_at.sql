@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: ISC
 -- changes_updated_at.sql: the polls' functions by updated_at, for a database whose allocations can have that column
 -- but no changed_xid. Replaces the exact ones; changes_exact.sql brings them back.
 --

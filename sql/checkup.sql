@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: ISC
 -- checkup.sql: what `seatcast --check` asks about the tables. Part of install.sql, after changes_exact.sql.
 --
 -- The roles of seatcast may not look at tables, so a function with its owner's rights does. One row per finding, none when

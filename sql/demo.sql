@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: ISC
 -- demo.sql: a stadium to play with. Match 1, 4 areas, 20 sections, 100 blocks (101 to 200) of 20 rows x 20 seats: 40,000
 -- seats with ids 1 to 40000, block 101 has seats 1 to 400 and no allocations; elsewhere some seats are sold or held.
 --

@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: ISC
 -- explain.sql: what a poll and a reconcile cost, measured inside the functions, in a SCRATCH database:
 --
 --     createdb scratch && psql -d scratch -f sql/explain.sql 2>&1 | less -S        (as a superuser: it loads auto_explain)

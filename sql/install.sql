@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: ISC
 -- install.sql: make a database ready for seatcast.
 --
 --     psql -v ON_ERROR_STOP=1 -f sql/install.sql

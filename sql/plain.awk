@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 # plain.awk: install.sql, or a changes_*.sql, as one file without psql's own commands, for migration tools (Flyway, Liquibase).
 #
 #     awk -v dir=sql -v version=1.2 -f sql/plain.awk sql/install.sql > seatcast-1.2.sql

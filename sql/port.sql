@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: ISC
 -- port.sql: the port between seatcast and a site's tables, without the polls' functions. Part of install.sql and of
 -- changes_updated_at.sql, after allocation.sql. A site with other tables rewrites these functions and those of the polls.
 --

@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: ISC
 -- roles.sql: the two roles seatcast connects as, and all that they may do. Part of install.sql and of changes_*.sql.
 --
 -- Roles belong to the cluster, functions to a database: two databases may be installed at the same moment and meet here.

@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: ISC
 -- schema.sql: the schema seatcast, and helpers. Part of install.sql and of changes_*.sql.
 --
 -- A function that runs with its owner's rights must not look for anything where others can put something (PostgreSQL

@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: ISC
 -- site.sql: where the site's tables are. Part of install.sql and of changes_*.sql, the first of them.
 --
 -- Tables are found on the search_path of whoever installs; one that is missing will be created in his current schema. From here

@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: ISC
 -- tables.sql: the reference tables. Part of install.sql.
 --
 -- A table that exists anywhere on the search_path is taken as it is; one that is missing is created in the current schema.

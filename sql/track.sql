@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: ISC
 -- track.sql: the columns and the trigger by which no change is missed. Part of install.sql and of upgrade-online.sql, after schema.sql.
 --
 -- changed_xid holds the id of the top-level transaction that wrote the row's latest version. pg_current_xact_id() gives

@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: ISC
 -- tracking.sql: allocations gets the columns, the trigger and the indexes that polls need. Part of install.sql, after track.sql.
 --
 -- An existing table keeps every row. Only block_id needs an UPDATE; while it runs, the table's other triggers are off (the lock

@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: ISC
 -- uninstall.sql: take away what install.sql has brought, and nothing else.
 --
 --     psql -v ON_ERROR_STOP=1 -f sql/uninstall.sql

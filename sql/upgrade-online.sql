@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: ISC
 -- upgrade-online.sql: make a large table of allocations ready for install.sql while its writers write.
 --
 --     psql -v ON_ERROR_STOP=1 -f sql/upgrade-online.sql        (not within a transaction: it commits as it goes)

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * Three kinds of findings: about this connection and server (rows of `findings`,
  * each a query that returns texts, or nothing when all is well), about the

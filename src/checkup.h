@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * checkup - `seatcast --check`: connect as configured and say what is wrong and how to mend it.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * main - options, what the system allows, the sockets; then the process that was
  * asked for: the master, a worker that joins one, or --check.

@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # The manual has every option of --help, every counter of board_tbl.h and every warning of the source, and no option or
 # counter that does not exist.
+# SPDX-License-Identifier: ISC
 use strict;
 use warnings;
 use FindBin;

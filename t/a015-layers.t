@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # The wings of src/: master, worker and loop include nothing of each other; shared includes wire and base, wire includes
 # base, base nothing of ours; and no files of a wing include each other in a circle.
+# SPDX-License-Identifier: ISC
 use strict;
 use warnings;
 use FindBin;

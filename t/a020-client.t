@@ -1,5 +1,6 @@
 #!/usr/bin/env perl
 # The tests' own viewer reads a stream alike however its bytes are split, as WHATWG says an EventSource does.
+# SPDX-License-Identifier: ISC
 use strict;
 use warnings;
 use FindBin;

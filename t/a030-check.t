@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # seatcast --check: connects as configured, says what is wrong and how to mend it, exits 0 or 1, shows no password and always ends.
 # Each finding is provoked; where it names a command, that very command mends it.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario; use IO::Socket::INET; use IO::Socket::UNIX; use Time::HiRes qw(time);
 
 # No autovacuum: it would mend missing statistics in the middle of a test.

@@ -1,5 +1,6 @@
 #!/usr/bin/env perl
 # make install puts everything where it belongs; make uninstall takes all of it away again, and nothing else; with another --prefix too.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use Cwd qw(abs_path); use File::Find; use File::Glob ':bsd_glob'; use File::Temp qw(tempdir); use FindBin; use Test::More;
 
 my $src = abs_path($ENV{top_srcdir} // "$FindBin::Bin/..");

@@ -1,5 +1,6 @@
 #!/usr/bin/env perl
 # doc/models: every way that a hand-over and a cursor can go, searched to the end by spin; and the models are able to fail.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use File::Copy qw(copy); use File::Temp qw(tempdir); use Test::More; use Time::HiRes qw(time);
 
 my $src = $ENV{top_srcdir} // "$FindBin::Bin/..";

@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # quickstart: wrong options are said before anything is built; what an interrupted bootstrap left is not taken for the whole; a second
 # try is a pass for a person and a failure in CI; the show says how to see it from elsewhere, and leaves nothing behind, whatever ends it.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use Cwd qw(abs_path); use File::Temp qw(tempdir); use FindBin; use IO::Socket::INET; use Test::More; use Time::HiRes qw(time sleep);
 
 my $src = abs_path($ENV{top_srcdir} // "$FindBin::Bin/..");

@@ -1,5 +1,6 @@
 #!/usr/bin/env perl
 # bash completes seatcast's options, all that --help has, and the values of those that have few.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use Cwd qw(abs_path); use FindBin; use Test::More;
 
 my $src = abs_path($ENV{top_srcdir} // "$FindBin::Bin/..");

@@ -1,5 +1,6 @@
 #!/usr/bin/env perl
 # The program is built with what compiler and linker have against exploits, unless configure was told otherwise.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use Test::More; use File::Spec;
 
 my $build = File::Spec->rel2abs($ENV{top_builddir} // "$FindBin::Bin/../build");

@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # SPEC 2, byte for byte: the header and the first bytes of a stream, an update, and the updates of one poll: together, by
 # ascending seat id, the id on the last of them.  A beat after --heartbeat of silence.  retry: 2000 to 3000, not all alike.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario;
 
 my $s = Scenario->new(seats => 5, heartbeat => '1s');

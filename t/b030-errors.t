@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # SPEC 1, the table of errors: every one is the envelope with the same status, as JSON; 405 says Allow.  Ids are decimal,
 # 1 to 9223372036854775807, and nothing else.  Paths come from SCRIPT_NAME + PATH_INFO, else from REQUEST_URI.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario;
 
 my $s = Scenario->new(seats => 5);

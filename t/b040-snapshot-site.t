@@ -1,5 +1,6 @@
 #!/usr/bin/env perl
 # SPEC 1: the snapshot is the init event's body, from memory, with ETag and cache headers; the site's lists.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario;
 
 my $s = Scenario->new(seats => 3);

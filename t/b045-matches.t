@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # SPEC 1: the matches, the stadium in one answer, counts and changes; what is malformed, unknown or not allowed.  A write through
 # seatcast, and one that the site tells of, is at the viewers at once.  Whether a block exists is asked once, however many come.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario; use Time::HiRes qw(time);
 
 my $s = Scenario->new(seats => 20, lighttpd => 0, poll_interval => '5s');

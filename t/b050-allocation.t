@@ -1,5 +1,6 @@
 #!/usr/bin/env perl
 # SPEC 1: hold, release and confirm; who gets the seat; bodies are strict JSON; of fifty buyers of one seat exactly one wins.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario; use Time::HiRes qw(time);
 
 my $s = Scenario->new(seats => 20, hold_duration => '2m');

@@ -2,6 +2,7 @@
 # SPEC 1: several seats at once, all or nothing.  A 409 names each seat that was in the way, and why.  --max-seats, --max-holds and
 # --hold-lifetime bound what one may have.  Of fifty buyers with overlapping baskets of four seats nobody gets half a basket, no
 # seat is had twice, and no database error reaches anybody.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario; use List::Util qw(shuffle);
 
 my $s = Scenario->new(seats => 40, max_seats => 6, max_holds => 5, hold_duration => '30s', hold_lifetime => '1m');

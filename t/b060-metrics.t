@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # /metrics is valid Prometheus text (exposition format 0.0.4) and tells what happened; /status and /readyz are for people
 # and supervisors; 500 snapshots at once of a block that nobody watched cost one query.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario;
 
 my $s = Scenario->new(seats => 10, poll_interval => '200ms', lighttpd_conf => "server.max-keep-alive-requests = 1000\n");

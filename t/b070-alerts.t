@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # The alerts and the dashboard of etc/ ask for metrics that exist, with labels that exist; promtool finds that each alert fires on
 # series that mean trouble and keeps quiet on others; the manual says of each what to do.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario; use JSON::PP;
 
 my $s = Scenario->new(seats => 2, lighttpd => 0);

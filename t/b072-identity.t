@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # --user-param: the web server says who is logged in.  The body's userId may be missing then, a different one is 403, nobody is
 # 401; and a browser that says that another site's page asks is 403.  Without the option the body is believed.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario; use FastCGI;
 
 my $s = Scenario->new(seats => 20, lighttpd => 0, user_param => 'REMOTE_USER');

@@ -1,5 +1,6 @@
 #!/usr/bin/env perl
 # --base-path: a site mounts it below a path of its own; what the web server calls SCRIPT_NAME and PATH_INFO does not matter.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario;
 
 my $s = Scenario->new(seats => 5, lighttpd => 0, base_path => '/tickets');

@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # --allow-origin: pages of these origins, and no others, may use streams, snapshots, changes, the stadium and allocation; with
 # credentials, hence by name and never with a star.  Refusals say so too: an EventSource gives up for good on what it may not read.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario;
 
 my $ours = 'https://shop.example';

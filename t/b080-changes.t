@@ -1,5 +1,6 @@
 #!/usr/bin/env perl
 # SPEC 2b: the seats that changed since an id, for caches and pollers; how old an answer is, while the database is away.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario;
 
 my $s = Scenario->new(seats => 3);

@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # SPEC 2, promise 5: the database is asked once per poll and watched block, however many viewers there are, and not at all for
 # a block nobody watches.  Two blocks do not mix.  A viewer that goes away is noticed and leaves nothing behind.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario; use Time::HiRes qw(time);
 
 my $s = Scenario->new(seats => 20, linger => '60s');

@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # A loop without viewers leaves after --linger, and its database connection with it.  A viewer that comes in this very
 # moment is served all the same, with the state of now: tried at many points around it.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario; use Time::HiRes qw(time);
 
 my $s = Scenario->new(seats => 5, lighttpd => 0, linger => '500ms', poll_interval => '100ms');

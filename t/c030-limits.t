@@ -2,6 +2,7 @@
 # SPEC 1: --max-groups and --max-streams refuse politely: a block that finds no room is shown by the loop of its match, so it takes two
 # matches to be refused.  An EventSource gets 200, a retry of 10 to 20 s, the event busy and
 # the end; everybody else 503 with Retry-After.  Room is given to the next as soon as there is some.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario;
 
 my $s = Scenario->new(seats => 5, max_groups => 1, max_streams => 4, linger => '300ms');

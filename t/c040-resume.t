@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # SPEC 2, Last-Event-ID: of this loop, in the header or as ?lastEventId=, the viewer gets only what changed since, and with
 # nothing changed only retry and a beat; anything else gets init.  Never a gap.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario;
 
 my $s = Scenario->new(seats => 50);

@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # SPEC 2: a viewer that reads slowly is never dropped for slowness alone and costs no memory: it is conflated to the latest
 # state of each seat.  Nobody else notices.  One that takes nothing for --stall-timeout is closed.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario; use Time::HiRes qw(time);
 
 my $s = Scenario->new(seats => 2000, lighttpd => 0, poll_interval => '100ms', reconcile_interval => '60m');

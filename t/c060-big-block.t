@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # FastCGI 1.0, 3.3: a record's content ends at 65535 bytes.  The init of a block of 40,000 seats is split into records and
 # arrives whole; so does an update of all of them.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario; use FastCGI;
 
 my $s = Scenario->new(seats => 40_000);

@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # SPEC 2a: the stream of a match: counts of all blocks, seats of those asked for; its bytes, its ids, who may go on with which,
 # slow readers, the end of a hold, one poll for all.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario; use Time::HiRes qw(time);
 
 my $s = Scenario->new(seats => 4);

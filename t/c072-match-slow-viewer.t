@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # SPEC 2a: who reads a match's stream slowly is conflated as on a block's: seats and counts as they are last, once each; ids
 # only with everything up to them; nobody else notices.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario;
 
 my $s = Scenario->new(seats => 2000, lighttpd => 0, poll_interval => '100ms', reconcile_interval => '60m');

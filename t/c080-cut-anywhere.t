@@ -2,6 +2,7 @@
 # SPEC 2: a client holds an id only when it has everything up to it.  The stream is cut after every single byte of init and of
 # a batch; the client comes back with its id, and has what is so.  A strict client takes an event and its id with the empty
 # line (WHATWG), an early one takes the id as soon as its line has arrived, as some libraries do.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario; use JSON::PP qw(decode_json);
 
 my $s = Scenario->new(seats => 4, lighttpd => 0);

@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # SPEC 2, what a viewer is promised, in a million simulated seconds with more than twenty kinds of faults (t/sim/README).
 #	SIM_SEEDS=1-2000 perl t/c100-stories.t		others; a story that fails is told in a few lines
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use Test::More; use Time::HiRes qw(time);
 
 my $sim = ($ENV{top_builddir} // "$FindBin::Bin/../build") . '/t/sim/sim';

@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # One client can't take what is there for all: streams and groups of one client have an end (--max-streams-per-client, --max-groups-per-client),
 # and when everything is taken, a loop that is there for a client with many gives way to one that has none.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario;
 
 my $s = Scenario->new(seats => 5, lighttpd => 0, max_groups => 4, max_streams_per_client => 6, max_groups_per_client => 0, client_param => 'HTTP_X_FROM', linger => '300ms');

@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # No stadium is too large for --max-groups: a block for which there is no room is shown by the loop of its match, in the same bytes and with
 # the same promises; nobody is refused.  With its next connection it has a loop of its own, if there is room by then.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario;
 
 my $GROUPS = 4;

@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # SPEC 2, promise 3: a transaction that commits long after it wrote is delivered within one poll of its commit, whatever others
 # committed meanwhile, whatever its time stamps say.  What is rolled back is never shown.  No reconcile helps here.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario; use Time::HiRes qw(time);
 
 my $s = Scenario->new(seats => 90, poll_interval => '100ms', reconcile_interval => '60m');

@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # What leaves no row behind is found by the reconcile: a deleted row shows AVAILABLE, a new seat brings a new init, within
 # --reconcile-interval; such seats are counted as late, and no others are.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario; use Time::HiRes qw(time);
 
 my $s = Scenario->new(seats => 30, reconcile_interval => '1s');

@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # SPEC 2, promise 4: a HOLD whose hold_expires_at has passed is shown AVAILABLE at that moment, although nothing wrote to the
 # row; moved, it is the new moment.  The poll is slow here, so that only a timer can be in time.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario; use Time::HiRes qw(time);
 
 my $s = Scenario->new(seats => 10, poll_interval => '1s', reconcile_interval => '60m');

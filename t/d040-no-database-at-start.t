@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # Without a database seatcast starts and says so: /healthz 200, /readyz 503; a stream waits 5 s and is refused politely.
 # When the database comes, everything works, without a restart.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario; use Time::HiRes qw(time);
 
 my $s = Scenario->new(seats => 5, start => 0);

@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # SPEC 2: while the database is away streams stay open; after 3 s stale comes once; the first good poll brings what was missed,
 # then fresh.  Stopped in both ways, connections terminated, and a backend that just freezes.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario; use Time::HiRes qw(time);
 
 # An immediate stop may lose what was committed without waiting for the log: not what is meant here.

@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # seatcast_stale is worth an alarm, so it ends with the outage: also when the last viewer left while the group was stale, the
 # database came back while nobody looked, and a new viewer came then.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario;
 
 my $s = Scenario->new(seats => 5, lighttpd => 0, poll_interval => '200ms', linger => '5m');

@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # A database that answers with errors (here: the privilege was taken away) is a database that cannot be polled: stale, one line
 # in the log, streams stay; all is well again after the GRANT.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario; use Time::HiRes qw(time);
 
 my $s = Scenario->new(seats => 5, reconcile_interval => '1s', heartbeat => '60m');

@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # The queue of writes has an end: beyond it buyers are refused at once.  What every buyer meets (a right that is missing) is one
 # line in the log, and counted.  A row that somebody else keeps locked: p040.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario;
 
 my $s = Scenario->new(seats => 400, lighttpd => 0, workers => 1);

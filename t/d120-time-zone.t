@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # SPEC 4: times without zone are UTC unless the database says otherwise in seatcast.time_zone: then another application's local times are
 # understood, and holds end at their moment.  Allocation writes local times too, and answers in UTC.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario; use Time::HiRes qw(time); use Time::Local qw(timegm);
 
 my $s = Scenario->new(seats => 20, lighttpd => 0, poll_interval => '1s', start => 0);

@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # sql/changes_updated_at.sql, for a table that has updated_at and nothing more: changes arrive within a poll, a commit that is late by no more than
 # the overlap too, anything else with the reconcile, which counts it.  All with standard_conforming_strings off.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario; use Deploy; use Time::HiRes qw(time);
 
 my $s = Scenario->new(start => 0, lighttpd => 0, seats => 300, poll_interval => '100ms', reconcile_interval => '3s');

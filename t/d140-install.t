@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # install.sql on what is there already: keeps every row, column and trigger of an older application, loses no change while writers write, does
 # nothing the second time and locks nobody out; all of it or nothing, as any owner, in any schema, zone and encoding.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario; use Deploy; use Time::HiRes qw(time);
 
 my $s = Scenario->new(start => 0, lighttpd => 0, seats => 1, poll_interval => '100ms', reconcile_interval => '60m', pg => { timezone => 'America/New_York' });

@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # Who may hold, release and confirm what, as a table: each status, user and end, NULL among them, against each operation.  Several seats: all or nothing.
 # Limits, also against requests at the same moment; a locked row is refused at once; refusals and renewals burn no ids.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario; use Time::HiRes qw(time);
 
 my $s = Scenario->new(start => 0, lighttpd => 0, seats => 40);

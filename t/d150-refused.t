@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # What waiting does not mend is said as such, with what does: a role that is not there or may not log in, a wrong password, no
 # database of that name.  It is tried again all the same, and works when it is mended.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario;
 
 my $s = Scenario->new(seats => 2, lighttpd => 0, start => 0);

@@ -2,6 +2,7 @@
 # Whoever may create functions and operators in the schema of the tables (everybody, in `public` of PostgreSQL 13 and 14) gets nothing by it: of each
 # function that ours call by its bare name, and of each operator that fits more types than it names, there is one here that fits better and is not called.
 # Neither by buyers nor by pollers, nor by --check, nor by who installs again.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario; use Deploy;
 
 my $s = Scenario->new(start => 0, lighttpd => 0, seats => 20);

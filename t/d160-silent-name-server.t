@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # A name server that does not answer holds nobody up: streams go on, other requests are answered, and a lost database is found
 # again under the address that its name had last.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario;
 
 my $s = Scenario->new(seats => 10, lighttpd => 0, start => 0, pg => { listen_addresses => '127.0.0.1' });

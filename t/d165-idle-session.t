@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # A server that ends idle sessions (idle_session_timeout) is no trouble: no line in the log, no loss counted, no request that
 # fails; who rests has no connection, and opens one when there is something to ask.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario;
 
 my $s = Scenario->new(seats => 10, lighttpd => 0, start => 0, poll_interval => '100ms', linger => '5m');

@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # A table is rewritten while polls wait for it: ALTER TABLE with a new type or a volatile default, TRUNCATE and filled again, VACUUM FULL, a table renamed into its
 # place.  To snapshots from before, the new file is empty (manual, MVCC, "Caveats").  No sold seat is shown free for a moment, no change is lost, no block is not there.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario;
 
 my $s = Scenario->new(seats => 60, lighttpd => 0, poll_interval => '100ms', reconcile_interval => '300ms');

@@ -2,6 +2,7 @@
 # A live site installs, upgrades and leaves.  upgrade-online.sql on a table that others write to, killed again and again: no writer waits for a second, nothing is lost, and it
 # goes on where it was.  install.sql again, in the middle of writers: no lock that anybody would notice; the first time, among writers of two tables: no deadlock for them.
 # The same without psql's own commands.  uninstall.sql leaves what was there before.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario; use Deploy; use Time::HiRes qw(time);
 
 my $s = Scenario->new(start => 0, lighttpd => 0, seats => 1, pg => { deadlock_timeout => '1s' });

@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # Tables as other applications have them: each works, or installation and --check say in one line what is wrong and what to do.  Nothing is shown free that is not.  Optimistic
 # locks of theirs notice what seatcast writes, and are not disturbed by it.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario; use Deploy;
 
 my $s = Scenario->new(start => 0, lighttpd => 0, seats => 1);

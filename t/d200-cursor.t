@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # What a poll reads: what was written since the last one and nothing else, of a block and of a match, also beside a transaction that stays open for an hour, in savepoints and after
 # PREPARE TRANSACTION; by an index, whatever the statistics say, and also if the plan was made when the table was empty.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario;
 
 my $s = Scenario->new(start => 0, lighttpd => 0, seats => 1, pg => { autovacuum => 'off', max_prepared_transactions => 5 });

@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # Through the real lighttpd with the recommended configuration: HTTP/1.1 streams at once and in chunks, HTTP/1.0 too; a client
 # that leaves is noticed at once; a restart of lighttpd costs viewers a reconnect and nothing else.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario; use Time::HiRes qw(time);
 
 my $s = Scenario->new(seats => 20, heartbeat => '60m');

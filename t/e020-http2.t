@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # HTTP/2 in clear through lighttpd: several streams on one connection, at once and in time; one that is not read, or is reset,
 # harms no other; requests beside them are answered; a connection that ends takes all its viewers along.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario; use Time::HiRes qw(time);
 
 # ---- a small client: frames of RFC 9113, requests as literals without indexing (RFC 7541), of an answer only the status ----

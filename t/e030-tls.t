@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # With the TLS section of lighttpd.conf.sample: streams by HTTP/1.1 and by HTTP/2 (which ALPN chooses) are as quick as in clear,
 # clients that leave are noticed at once, who comes in clear is sent to https, and a reload reads a renewed certificate.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario; use Time::HiRes qw(time);
 
 plan skip_all => 'curl with HTTP2 is not installed' if `curl -V 2>/dev/null` !~ /^Features:.* HTTP2\b/m;

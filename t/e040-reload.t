@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # Operating lighttpd with streams open.  Log rotation: nobody is disconnected, new lines go to the new files.  Reload (SIGUSR1):
 # no request is refused or lost, streams end seconds later and go on after a reconnect, with every change of the time between.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario; use Deploy; use Time::HiRes qw(time);
 
 my $patience = $ENV{SEATCAST_PATIENCE} // 1;

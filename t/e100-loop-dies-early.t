@@ -2,6 +2,7 @@
 # Through lighttpd: the loop that a viewer is being handed to is killed before it has answered.  A browser's EventSource gives up for good on any
 # status but 200 (SPEC 1), so the viewer is to get a stream or busy, or be cut after 200; never lighttpd's 500.  The master hands it to the
 # next loop: most notice nothing at all.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario; use Time::HiRes qw(time);
 
 my $TIMES = 10;

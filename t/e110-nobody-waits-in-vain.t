@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # SPEC 1: a browser gives up for good on any status but 200.  Of the viewers who wait for a database that does not answer, one
 # is refused; then the loop dies.  The others had not begun: they are saved, and told what they wait for.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario; use FastCGI;
 
 my $s = Scenario->new(seats => 5);

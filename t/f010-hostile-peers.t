@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # Whoever connects to the FastCGI socket and sends nothing, half of something or garbage costs a slot until its deadline (5 s)
 # and nothing else: good requests are not delayed, no worker dies, no descriptor stays.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario; use FastCGI; use Time::HiRes qw(time);
 
 my $s = Scenario->new(seats => 5, lighttpd => 0);

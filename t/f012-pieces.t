@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # A legal request in any number of pieces is served, and only it is taken from the connection.  Halves of requests cost their
 # bytes once; a body that is late is 408.  A web server that does not read its answers costs nobody's time.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario; use FastCGI; use Time::HiRes qw(time);
 use IO::Socket::INET;
 

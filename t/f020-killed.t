@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # kill -9 of a loop, of a worker, of the master: viewers reconnect and converge, the rest goes on, and nothing is left over:
 # no process, no database connection, no descriptor; the socket can be used again.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario; use Time::HiRes qw(time);
 
 my $s = Scenario->new(seats => 20);

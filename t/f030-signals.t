@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # SPEC 3: SIGTERM and SIGUSR1 end the streams over --drain-timeout and exit 0, SIGINT at once; SIGHUP is ignored.  Streams end
 # politely, who comes meanwhile is refused politely, and the next start finds the socket free.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario; use FastCGI; use Time::HiRes qw(time);
 
 my $s = Scenario->new(seats => 5, drain_timeout => '2s', lighttpd => 0);

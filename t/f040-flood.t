@@ -1,5 +1,6 @@
 #!/usr/bin/env perl
 # A flood of made-up ids costs no loop process and no database connection beyond one per worker, and delays nobody.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario; use Time::HiRes qw(time);
 
 my $s = Scenario->new(seats => 5);

@@ -2,6 +2,7 @@
 # kill -9 of a loop at any moment: before it is ready, while viewers are handed over, in the middle of a frame, while it leaves.  Nobody
 # hangs, everybody comes back at once and converges, and nothing is left over.  A group whose loop dies at each start backs off, refuses
 # politely, and the others notice nothing.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario; use Time::HiRes qw(time sleep);
 
 my $s = Scenario->new(seats => 10, lighttpd => 0, heartbeat => '60m', linger => '150ms', poll_interval => '100ms', max_groups => 100, pg => { log_statement => 'none' });

@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # A loop that hangs (SIGSTOP) costs its own viewers and nobody else: the other groups and everything short go on, and the master replaces it
 # after its time-out of 15 s.  A worker that hangs costs what it had accepted.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario; use Time::HiRes qw(time);
 
 my $s = Scenario->new(seats => 20, lighttpd => 0, heartbeat => '60m', workers => 3, pg => { log_statement => 'none' });

@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # Out of descriptors, of processes, of memory: whoever comes is refused politely, who is there is served, nothing spins, and when it is over all is
 # as before without help.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario; use File::Copy (); use Time::HiRes qw(time);
 
 my $slow = $ENV{SEATCAST_PATIENCE} // 1;

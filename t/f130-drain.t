@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # SPEC 3 with a hundred streams: SIGTERM ends them evenly over --drain-timeout, changes reach who is still there, who comes meanwhile is told busy
 # with a retry that is drawn, and it exits 0.  The next start on the same path, right after, has everybody again.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario; use Time::HiRes qw(time);
 
 my $DRAIN = 4;

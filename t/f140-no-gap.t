@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # SPEC 3: on a listening socket that somebody else holds and gives on descriptor 0, a restart has no gap: whoever connects all the while, every
 # 20 ms, is never refused and always answered; the second one started at once, or only when the first has ended.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario; use IO::Socket::UNIX; use POSIX (); use Time::HiRes qw(time);
 
 my $s = Scenario->new(seats => 10, lighttpd => 0, start => 0, heartbeat => '60m', pg => { log_statement => 'none' });

@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # SPEC 2: a client holds an id only when it has everything up to it.  One that is cut in the middle of a batch comes back with the id before
 # it and gets the whole batch again: never a gap, wherever the cut was; cut before it has an id at all, it gets init.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario; use FastCGI; use Time::HiRes qw(time);
 
 my $N = 300;

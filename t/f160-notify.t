@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # A supervisor is told how it is, as sd_notify(3) has it: READY=1 when a worker serves, WATCHDOG=1 as long as the master goes round
 # (only where one is waited for), STOPPING=1 when it drains.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario; use IO::Socket::UNIX; use Socket qw(SOCK_DGRAM pack_sockaddr_un);
 
 my $s = Scenario->new(start => 0, lighttpd => 0, seats => 4);

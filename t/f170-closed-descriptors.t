@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # Descriptors 0 to 2 may be closed when we start (FastCGI 1.0, 2.2; some supervisors): nothing of ours becomes standard error,
 # and everything works.  Signals that nobody here waits for end nothing.  A password on the command line is not shown by ps.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario;
 
 my $s = Scenario->new(seats => 5, lighttpd => 0, start => 0);

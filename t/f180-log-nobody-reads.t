@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # The log never keeps anybody waiting: with standard error a pipe, or a socket, that is full and nobody reads, everything is answered,
 # SIGTERM ends it, lines that are lost are counted, and said once somebody reads again.  What others have open stays blocking for them.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario; use Fcntl; use POSIX (); use Socket; use IO::Socket::UNIX; use Time::HiRes qw(time);
 
 my $s = Scenario->new(seats => 5, lighttpd => 0, start => 0, log_level => 'debug');

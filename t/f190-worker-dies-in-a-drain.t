@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # On a socket that was given to us, nothing is accepted once a drain has begun: what waits there is for the successor.  Also a worker
 # that takes the place of one that died in the drain accepts nothing.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario; use Deploy; use Fcntl; use IO::Socket::UNIX;
 
 my $s = Scenario->new(seats => 5, lighttpd => 0, start => 0);

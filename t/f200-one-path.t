@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # A path of --listen has one owner: of two that start on it at once one serves and the other says why not; what a crash left is replaced;
 # nothing is left behind.  While one drains its successor takes the path over, and no connection is refused for it.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario; use Deploy; use IO::Socket::UNIX; use Socket; use POSIX qw(:sys_wait_h); use Time::HiRes qw(time sleep);
 
 my $s = Scenario->new(seats => 5, lighttpd => 0, start => 0);

@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # Who may connect to --control is a peer and not a friend: the memory that it gets can be neither changed nor taken away, what it says of
 # itself decides nothing, it gets nobody else's connection, and what it hands over is checked.  Who is not named may not join at all.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario; use Deploy; use IO::Handle; use IO::Socket::UNIX; use POSIX (); use Socket;
 
 my $s = Scenario->new(seats => 5, lighttpd => 0, control => undef, start => 0, listen_mode => '0666', max_groups => 6, linger => '500ms');

@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # The page in a real browser (headless Chromium), against the real thing: t/browser/page.test.js says what it promises.
 # Screenshots stay in browser-artefacts/ in the build directory.
+# SPDX-License-Identifier: ISC
 use v5.32;
 use warnings;
 use FindBin;

@@ -1,5 +1,6 @@
 #!/usr/bin/env perl
 # seatcast.js, SeatStream and MatchStream, in headless Chromium against the real thing: t/browser/client.test.js.
+# SPDX-License-Identifier: ISC
 use v5.32;
 use warnings;
 use FindBin;

@@ -1,5 +1,6 @@
 #!/usr/bin/env perl
 # seatcast.js as a package of npm's: typed, packed, installed into an empty project, as small as it says.
+# SPDX-License-Identifier: ISC
 use v5.32;
 use warnings;
 use File::Temp;

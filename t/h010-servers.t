@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # Every way to serve seatcast keeps the same promises: lighttpd (external socket, bin-path, spawn-fcgi), nginx, Apache with
 # mod_proxy_fcgi and with mod_fcgid, each with its sample file.  What they do differently is printed as notes.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario; use Deploy; use Time::HiRes qw(time);
 
 my $slack = 0.3 * ($ENV{SEATCAST_PATIENCE} // 1);

@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # Through PgBouncer with transaction pooling: streams, late commits, allocation, and 64 groups over 20 server connections,
 # without a word about prepared statements or session state in any log.  PgBouncer restarted: streams go on.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario; use Deploy; use Time::HiRes qw(time);
 
 plan skip_all => 'pgbouncer is not installed' if !have('pgbouncer');

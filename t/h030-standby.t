@@ -2,6 +2,7 @@
 # Against a hot standby, a real one: streams, a commit that is late, what was rolled back, a HOLD that expires; allocation is 503.
 # Replication that stops is seen as no news; what was missed comes with it.  The primary dies and the standby is promoted: the
 # streams stay, and allocation works.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario; use Deploy; use Time::HiRes qw(time);
 
 my $s = Scenario->new(start => 0, lighttpd => 0, seats => 40);

@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # Two hosts, each with its lighttpd and seatcast, one database, HAProxy in front.  One host is killed: its viewers come back by
 # themselves to the other one and converge; the others notice nothing.  It returns, and takes part again.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario; use Deploy; use Time::HiRes qw(time);
 
 plan skip_all => 'haproxy is not installed' if !have('haproxy');

@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # systemd's units are sound and tight; the socket on descriptor 0 outlives seatcast, so that a restart refuses nobody; the rc script
 # starts, stops and says what is.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario; use Deploy; use Fcntl; use IO::Socket::UNIX; use Time::HiRes qw(time);
 
 my $s = Scenario->new(start => 0, lighttpd => 0, seats => 20);

@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # Workers that a web server starts share one master: with --start the first of them makes it, however many come at once, and it goes
 # when nobody needs it any more.  A worker that finds no master answers politely, since a browser gives up for good on anything else.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario; use Deploy; use Fcntl; use IO::Socket::UNIX; use Time::HiRes qw(time);
 
 my $s = Scenario->new(start => 0, lighttpd => 0, seats => 20, pg => { unix_socket_permissions => '0777' });

@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # Another application's tables are served by rewriting the port functions alone: what doc/other-schema.md says, done as it says.
 # Whatever the shop's own code writes is on the streams within a poll, and no reconcile helps.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario; use Deploy; use List::Util qw(any); use Time::HiRes qw(time);
 
 my $s = Scenario->new(start => 0, lighttpd => 0, seats => 1, poll_interval => '100ms', reconcile_interval => '60m', hold_duration => '2m', pg => { deadlock_timeout => '100ms' });

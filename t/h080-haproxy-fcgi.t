@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # HAProxy speaks FastCGI to seatcast by itself, with its sample: streams, snapshots, posts, clients that leave; and lets
 # nothing through that is not for outsiders, however the path is written.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario; use Deploy; use Time::HiRes qw(time);
 
 plan skip_all => 'haproxy is not installed' if !have('haproxy');

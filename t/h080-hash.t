@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # Two hosts behind HAProxy, which sends a block to one of them by a hash of the path, as doc/scaling.md proposes for many hosts: a block is polled
 # by one host and not by both; when a host dies its blocks go to the other one and no other block moves; when it is back, so are they.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario; use Deploy; use Time::HiRes qw(time);
 
 plan skip_all => 'haproxy is not installed' if !have('haproxy');

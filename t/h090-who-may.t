@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # Who may do what behind each web server, with its sample: outsiders read; trusted addresses hold seats, say that somebody
 # wrote and see numbers; with the lines for a log-in buyers hold their own seats and nobody else's.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario; use Deploy;
 
 my $s = Scenario->new(start => 0, seats => 20, pg => { unix_socket_permissions => '0777' });

@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # Mounted under /tickets behind each web server, by the lines that its sample documents: page, client, service and stream
 # are below the prefix, and nothing of them is beside it.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario; use Deploy;
 
 my $s = Scenario->new(start => 0, seats => 20, pg => { unix_socket_permissions => '0777' });

@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # Streams for those who are logged in, with what web servers have: Basic in lighttpd and nginx (a browser's EventSource sends
 # it by itself), a question to the site (auth_request), signed addresses (secure_link).  As doc/clients.md shows them.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario; use Deploy;
 use Digest::MD5 qw(md5_base64);
 use MIME::Base64 qw(encode_base64);

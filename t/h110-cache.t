@@ -2,6 +2,7 @@
 # A real cache in front carries the pollers: 2,000 of them ask each second what changed in one block, some are cut off for a
 # while and some begin anew.  Seatcast sees at most three requests a second, everybody converges, and nobody ever gets an
 # older state after a newer one, also while the cache serves what is stale.  With Varnish and with nginx, by their samples.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario; use Deploy; use Socket; use Time::HiRes qw(time);
 
 my ($POLLERS, $SOCKETS, $SECONDS) = (2000, 40, 12);

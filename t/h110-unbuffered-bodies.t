@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # nginx with fastcgi_request_buffering off passes a body on as it comes, and has no CONTENT_LENGTH for a chunked one: the body is
 # what comes.  One that comes too late is a 408 of ours, as JSON.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario; use Deploy; use IO::Socket::INET; use Time::HiRes qw(time);
 
 plan(skip_all => 'nginx is not installed') if !have('nginx');

@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # SPEC 2, promise 1: every viewer has a change within one poll plus 100 ms of its commit (here: 150, for the test's own
 # share).  The poll interval is the default.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario; use Time::HiRes qw(time);
 
 my $s = Scenario->new(seats => 20, poll_interval => undef);

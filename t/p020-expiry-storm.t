@@ -1,5 +1,6 @@
 #!/usr/bin/env perl
 # SPEC 2, promise 4, when thousands of holds end in one second, and when they end while the database is away: each at its moment, once.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario; use FastCGI; use IO::Select; use List::Util qw(max); use Time::HiRes qw(time);
 
 my $N = 3000;

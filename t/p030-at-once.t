@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # SPEC 2, promise 6: what was held, released or confirmed through this seatcast is with every viewer of its block within 100 ms
 # of the answer, and so is what somebody else wrote and says by `changed`; yet the database is asked every 100 ms at most.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario; use Time::HiRes qw(time);
 
 my $s = Scenario->new(seats => 200, poll_interval => '1s', max_holds => 0);

@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # Another application keeps one seat's row locked, and buyers click on that seat again and again: they hear 503 within 200 ms, the
 # holds of other seats go on as if nothing were (p99 within 100 ms), and so do reads, new blocks and /readyz.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario; use Time::HiRes qw(time);
 
 my $s = Scenario->new(seats => 400, lighttpd => 0);

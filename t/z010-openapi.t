@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # doc/openapi.yaml is right, and is what seatcast does: every answer and event that the tests have seen (this one alone, or all of a run of
 # quickstart) fits it, each route of the program is in it, and its page is made of it as it is.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario; use Answers; use File::Glob ':bsd_glob'; use File::Temp qw(tempdir); use JSON::PP;
 
 my $src = $ENV{top_srcdir} // "$FindBin::Bin/..";

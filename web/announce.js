@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 /**
  * Announcements - toasts for eyes, one quiet live region for ears.  Whole sentences, few, and the visitor's own first:
  * what is said of others waits until nothing was said for a while, and is dropped rather than late.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 /** Requests to the server that this file came from, under whatever prefix. */
 import { parseJson } from './seatcast.js';
 

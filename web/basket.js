@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 import { $, element, write } from './dom.js';
 import { settle } from './guard.js';
 import { clockText, texts, timeText } from './texts.js';

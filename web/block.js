@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 import * as api from './api.js';
 import { $, element, pause, write } from './dom.js';
 import { arrange, together } from './rows.js';

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 /** The stadium seen from above, as SVG: each block a wedge.  Only as true as the site's tree: areas share the circle by size. */
 const SVG = 'http://www.w3.org/2000/svg';
 const MANY_SECTIONS = 4;		// up to here a section is a tier of its area; beyond, a slice of it

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 import * as api from './api.js';
 import { texts } from './texts.js';
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 export const $ = (/** @type {string} */ id) => document.getElementById(id);
 
 export function element(tag, className = '', text = '') {

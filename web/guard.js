@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 /**
  * Guard - what is under a pointer keeps its meaning for a moment after a press.
  *

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 const BUSY_MS = 12_000;		// longer than a request may take
 
 /**

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 /* What is left of a page that was closed: gives its seats back, unless a page of the same match is there (see leave.js). */
 const RELOAD_MS = 4_000;		// so long may a reload take
 

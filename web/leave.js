@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 /**
  * Leaving - whoever closes the page gives his seats back; whoever reloads it, or has it open in another tab, keeps them.
  *

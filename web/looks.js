@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 /**
  * Looks - what a seat looks like to this visitor: what an answer of the server has just said, else his own holds, else
  * what the stream says.  An answer is believed until the stream says the same, or for a moment: news from before it may

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 /** The page: puts the stream, the stadium, the block and the basket together.  Each of them is usable alone. */
 import { MatchStream } from './seatcast.js';
 import { Announcer } from './announce.js';

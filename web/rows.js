@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 /** Rows of seats in order, each seat with its column: what map, list and finding seats together share. */
 export function arrange(seats) {
   const byRow = new Map();

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 const CLOCK_STEP_MS = 5_000;
 
 /**

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 /* What bytes and answers mean, and how long to wait: nothing here opens a connection. */
 
 /**

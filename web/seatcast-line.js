@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 import { jitter, parseJson, refusal } from './seatcast-http.js';
 import { Poll } from './seatcast-poll.js';
 

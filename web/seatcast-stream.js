@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 import { Clock } from './seatcast-clock.js';
 import { Line } from './seatcast-line.js';
 import { Tabs } from './seatcast-tabs.js';

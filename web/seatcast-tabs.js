@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 /** @typedef {import('./seatcast-line.js').BlockId} BlockId */
 
 /**

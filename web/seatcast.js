@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 /**
  * seatcast - live seat status for any web page: of one block (SeatStream), or of a whole match (MatchStream).
  *

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 import { element } from './dom.js';
 import { texts } from './texts.js';
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 const CELL_SIZES = [10, 14, 18, 22, 26, 30, 36, 44, 54];
 const FINGER_CELL = 28;			// what a finger can hit (WCAG 2.5.8 asks for 24)
 const MOUSE_CELL = 14;			// what a mouse can hit: rather the whole block at once

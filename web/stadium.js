@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 import { drawBowl } from './bowl.js';
 import { element } from './dom.js';
 import { localName, texts } from './texts.js';

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 /** Every word of the page in every language it speaks.  A value is a string, or a function where numbers go in. */
 const ENGLISH = {
   skip: 'Skip to the seats', stadium: 'Stadium', allBlocks: 'All blocks', chooseMatch: 'Match', match: (id) => `Match ${id}`,

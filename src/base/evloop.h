@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * evloop - libev as this program uses it: where it can't go on it ends the
  * process with a word, instead of going on half deaf.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * fd - descriptors whose owner shows in the call.
  *

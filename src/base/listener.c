@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * A path has one owner at a time: who holds PATH.lock (flock(2)), from its start
  * until it drains or ends.  Who waits to be its successor need not wait for the

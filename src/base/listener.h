@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * listener - the FastCGI listening socket: given on descriptor 0, or made here.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * What does not take a line at once gets none of it, so a line is never half of
  * one.  How that is asked for depends on what standard error is.  O_NONBLOCK is

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * log - one line per event an operator or a developer wants to know.
  *

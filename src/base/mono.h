@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * mono - milliseconds and microseconds of the monotonic clock, which no
  * administrator steps and all processes of a machine share (clock_gettime(2)).

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * must - the invariants we hold ourselves to.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * number - decimal (or octal) digits as a number: the one place where it is done.
  *

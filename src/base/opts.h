@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * opts - the command line and the environment, checked, as one struct.
  *

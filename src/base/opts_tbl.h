@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * Every option, one row: OPT(field, name, TYPE, default, min, max, metavar, text)
  *

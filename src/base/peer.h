@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * peer - who is at the other end of a unix socket, and whether he may be.
  *

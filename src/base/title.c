@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * libbsd's setproctitle marks a title shorter than the original argv[0] with a
  * dot at that length; blanks keep it from doing so, and ps doesn't show them.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * title - what ps(1) shows for a process: "seatcast: loop 1/101".
  * Runs in: main (init, before any fork), then every process once.

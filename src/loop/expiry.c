@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 #include "base/mono.h"
 #include "loop/expiry.h"
 #include "loop/seat.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * expiry - ends holds at their moment by the database's clock, which is
  * estimated between polls.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * Who comes waits until there is something to show; then viewer.c says what it
  * gets.  Here is when: with each new version, when it was silent for long, when

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * fanout - the viewers of one group: attach, publish, beat, stall, drain.
  *

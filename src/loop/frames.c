@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * The whole of what changed since a version is kept in parts of about 4 KiB, each
  * a record of its own that ends between two events: where a slow viewer can be

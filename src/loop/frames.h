@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * frames - what viewers are sent, encoded once and shared by all who need it.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * loop - one group: the poll of a block or of a whole match, and all its viewers.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * Why the id at the end is true: cells before `from` were sent as they were at
  * `upto`; those from there on were sent later, at `at` or after it, if they had

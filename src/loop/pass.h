@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * pass - how a viewer that reads slowly gets through its news.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * Why no commit is missed: changes() answers with what was written by any
  * transaction that had not ended when the previous poll's snapshot was taken

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * poller - the poll: what the database says about one group, a block or a whole
  * match, turned into changes of its seats.

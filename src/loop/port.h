@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * port - the port functions of a group (seatcast-sql(7)): what a poll asks, and
  * what the answer says, as rows of seats.

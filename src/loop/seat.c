@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * Two arrays: the seats by ascending block and id, the blocks by ascending id.
  * A batch is put in the same order first, of several rows for one seat only the

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * seat - the seats of a group as memory knows them, by block, each with the
  * version that last changed it; and of each block how many are free, held, sold.

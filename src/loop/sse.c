@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * A group may have tens of thousands of seats, and an init is built of all of
  * them: ids are numbers and a status is one of three words, so nothing needs

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * sse - the cells of a view as bytes: init, update and count of a stream, and the
  * bodies of snapshots and changes.

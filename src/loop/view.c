@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * Places order cells of both kinds in one number: a seat's is its id, that of
  * counts the block's id with the top bit set, which no id has.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * view - what a viewer's view shows of a group's seats, as cells.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * What a viewer gets next is derived from its state alone (viewer_next):
  *	the cells of its view, if its version is not the current one: everything

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * viewer - one connection: what it gets next, sending it, falling behind, its end.
  *

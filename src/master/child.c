@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * A child is forked, not executed anew: leave_master is where everything that is
  * the master's is left behind.

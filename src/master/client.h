@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * client - who has how much of what there is: connections, streams and groups of
  * each client, as the master saw them come and hears of their ends.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * The hand-over of a connection: worker, master, loop.  The master keeps a
  * duplicate of each until the loop says on the board that its answer has begun

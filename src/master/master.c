@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * master - forks workers, and one loop per group on demand; supervises both,
  * routes hand-overs, enforces the limits, drains.  Its rooms: master.h.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * master.h - what the files of the master process share: its state, its children,
  * its groups.  No other process includes it.

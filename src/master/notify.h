@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * notify - tells a supervisor how we are, if it wants to know.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 #include "base/log.h"
 #include "base/mono.h"
 #include "shared/alive.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * alive - once a second a process shows on the scoreboard that it goes round its
  * event loop, and how many lines of its log were lost.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * A slot's key is written before `live` is raised and `live` is lowered before
  * the slot is released (release/acquire order), so a reader that sees live reads

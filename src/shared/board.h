@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * board - the scoreboard: who is alive, which groups are live, and the counters.
  *

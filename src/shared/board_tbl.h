@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * Every counter, one row: BOARD(name, KIND, UNIT, text)
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * The rule for descriptors: from a successful chan_send the channel owns it and
  * closes our copy as soon as sendmsg succeeded (the kernel holds its own

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * chan - typed messages between two processes, at most one descriptor each.
  *

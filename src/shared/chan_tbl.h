@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * Every message between processes, one row:
  * CHAN_MSG(NAME, from, to, payload struct, carries a descriptor, meaning)

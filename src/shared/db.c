@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * States: OFF (nothing asked yet, or waiting to try again), RESOLVING (names),
  * CONNECTING, IDLE, BUSY (the head of the queue is in flight), ABANDONED (that

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * db - one PostgreSQL connection that never makes its process wait.
  *

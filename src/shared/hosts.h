@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * hosts - where the database may be, as one list of addresses to be tried in turn.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * inherit - all that a child has at birth.
  *

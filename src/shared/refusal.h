@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * refusal - why a request can't be served for now, and the polite answer to it.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * Why a request can't be served for now, one row:
  * REFUSAL(NAME, name, what an operator reads, what a viewer is told)

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * resolver - the addresses of one host name, without making anybody wait.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * view - which seats a group has, and what of them one viewer is shown.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * chunk - immutable shared bytes, already framed as FastCGI STDOUT records.
  *

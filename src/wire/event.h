@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * event - the events of a stream that carry no seats: retry, busy, beat, stale,
  * fresh; and times as JSON wants them.

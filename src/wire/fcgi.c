@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * The scan reads the stream once, from left to right, byte by byte, and
  * stops at the first byte that decides.  What it says about a byte depends on

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * fcgi - FastCGI 1.0 records as bytes: judge a request, encode an answer.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * http - what CGI answers look like: status line, headers, the JSON envelope.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * stream_id - the id of an event: which run of a loop, and which version of its seats.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * acceptor - accepts connections and lets through only whole, well-formed requests.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * allocation - hold, release and confirm seats: one of the path, or those of the body.
  *

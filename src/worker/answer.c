@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * A connection whose answer is through is closed.  If its peer has sent more than was
  * read (the rest of a body that is too long, say), closing would reset the answer

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * answer - the bytes of a worker's answer, on their way to the web server.
  *

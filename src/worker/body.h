@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * body - the JSON of an allocation request: {"userId":7,"seatIds":[101,102]}.
  *

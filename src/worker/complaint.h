@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * complaint - what the database refused, said to the operator once and counted.
  *

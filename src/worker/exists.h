@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * exists - does this match exist, and do these blocks?
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * join - a worker that a web server started, made one of a master that runs
  * outside: what Apache mod_fcgid needs, which gives each process one request at

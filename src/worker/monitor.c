@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * monitor - what operators and their tools look at: health, readiness, metrics, status.
  * All but /readyz come from the scoreboard alone.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * peer - who asks: the user, the client, and the page's origin, as the web server says.
  *

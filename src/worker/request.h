@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * request - one request in a worker: what libfcgi read of it, and its answer.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * route - from method and path to an action: the URL table of SPEC 1.
  *

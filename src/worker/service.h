@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * service - what a worker lends to its requests: everything that an action may use.
  *

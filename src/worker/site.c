@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * site - the matches, and the stadium as the port functions describe it: areas,
  * sections, blocks, seats.  Each action is one query; an unknown parent is SQLSTATE

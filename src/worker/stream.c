@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * stream - what a loop answers: streams, snapshots and changes of a block or a match.
  *

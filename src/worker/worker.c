@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * worker - accepts requests, routes them, answers the short ones itself and
  * hands streams and snapshots over to the loop of their group.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * writes - which connection a statement that writes goes through, and when there is
  * no room for another.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 /* seatcast.js alone, in pages that have nothing else: SeatStream and MatchStream.  See lib.js for what it needs. */
 'use strict';
 const { after, afterEach, before, beforeEach, describe, test } = require('node:test');

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 /*
  * What the browser tests have in common: the surroundings by shell commands, a browser, windows and tabs.
  *

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 /* The npm package: typed, packed, installed into an empty project, and as small as its README says.  Needs no browser. */
 'use strict';
 const { after, before, describe, test } = require('node:test');

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 /* The page in a real browser, against a real server or the mock.  See lib.js for what it needs. */
 'use strict';
 const { after, afterEach, before, beforeEach, describe, test } = require('node:test');

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * fuzz fcgi: any bytes at all.  What must hold: no read out of bounds (a
  * sanitizer sees it), a verdict is never taken back when more bytes come, and a

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * fuzz opts: each line is an argument.  What must hold: a bad command line has
  * one line to print, and it does not crash.

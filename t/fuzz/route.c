@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * fuzz route: an input is lines: method, SCRIPT_NAME, PATH_INFO, REQUEST_URI,
  * query; a missing line is NULL.  What must hold: paths begin with a slash and

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 package Answers;
 
 # What tests have been answered, for t/z010-openapi.t to hold against doc/openapi.yaml.

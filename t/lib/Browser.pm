@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 # The tests in t/browser, run by node and told as ours: one case, one line.
 package Browser;
 use v5.32;

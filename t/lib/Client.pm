@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 package Client;
 
 # One viewer: an HTTP/1.1 client that streams, or, when the scenario has no lighttpd,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 package Deploy;
 
 # The surroundings that sites have: Apache, nginx, PgBouncer, HAProxy, a hot standby, started

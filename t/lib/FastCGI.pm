@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 package FastCGI;
 
 # The web server's side of FastCGI 1.0, byte by byte: what hostile tests need.

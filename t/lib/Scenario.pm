@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 package Scenario;
 
 # A test's view of the world: its own PostgreSQL, seatcast and lighttpd (see Stage.pm),

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 package Session;
 
 # One conversation with PostgreSQL through a psql that stays: for tests that need

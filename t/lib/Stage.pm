@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 package Stage;
 
 # The private surroundings of one seatcast: a directory of its own under /tmp, and in

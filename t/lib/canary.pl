@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 # How late does this machine wake a sleeper?  Sleeps 10 ms again and again; each time that it is woken more than 5 ms late
 # is a line: when it woke (seconds since 1970), and by how much too late.  Scenario.pm's in_time makes allowance for it.
 use strict;

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * names - name servers for a test, by LD_PRELOAD: db.test is 127.0.0.1, and as long
  * as the file NAMES_SILENT is there, nobody answers what it is.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * rogue - somebody who may connect to --control, and means no good: what can he do?
  *

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // node t/openapi/page.mjs NODE_MODULES doc/openapi.yaml >doc/openapi.html
 // The interface as a page for people: no script, nothing loaded from elsewhere.
 import { createRequire } from 'node:module'

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: ISC
 // node t/openapi/validate.mjs NODE_MODULES SPEC.yaml [FILE.jsonl ...]
 // First the specification itself, then every answer and event that t/lib/Answers.pm has written.  Prints one JSON object:
 // counts, what of the specification was seen, and the faults.

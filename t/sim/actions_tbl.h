@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * Everything that can happen in a story, one row:
  * ACTION(NAME, weight, is a fault, words)

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * Browsers and the sockets that lead to them.  send, recv and close of the loop end
  * here (the program's own take the place of libc's).

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * PostgreSQL as a loop sees it: transactions with ids, snapshots, the port functions,
  * and all that can happen to a server and to the connection; db.h is answered from here.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * sim - stories of one loop, played without a machine: each from a seed, in a process
  * of its own; a story that breaks a promise is shrunk to what matters, and told.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * The master as its loop knows it, and the channel between them (chan.h is answered
  * from here): one loop at a time, forked for the first hand-over, left to go when it

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * The promises of SPEC 2, "What a viewer is promised", held against what browsers show.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * sim.h - a day of seatcast played in one process: what the files of the simulation share.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * sim_parts.h - what the parts of the world say to each other and to nobody else.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * What a story is about, what happens in it, and the words for it.
  *

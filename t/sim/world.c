@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * The clock, libev as the loop wing uses it, and the order in which things happen.
  *

@@ -3,6 +3,7 @@
 # order, each state that lasts in time, and the database's state in the end (lib/Model.pm has the rules).  No seat is late.
 #	SEED=7 MODEL_SECONDS=300 MODEL_LIGHTTPD=1 perl t/slow/s010-model.t	that run again, longer, through lighttpd
 #	MODEL_BREAK=gt perl t/slow/s010-model.t			a cursor that loses commits (gt, own, xmax, torn): fails
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/../lib", "$FindBin::Bin/lib"; use Scenario; use Model;
 
 my $m = Model->new;

@@ -5,6 +5,7 @@
 #	xmax	all that were running when the snapshot was taken are forgotten
 #	torn	the cursor comes from a later snapshot than the rows: only with MODEL_BREAK=torn, since it loses so few
 #		commits that chance could let a run pass
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/../lib", "$FindBin::Bin/lib"; use Scenario; use Model;
 
 for my $how (split m{,}, $ENV{MODEL_BREAK} // "gt,own,xmax") {

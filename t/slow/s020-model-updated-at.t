@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # The model test with sql/changes_updated_at.sql: what a long transaction wrote is shown after the next reconcile at the latest and is counted as late, all
 # else within one poll; nothing goes back, and in the end all viewers have the database's state.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/../lib", "$FindBin::Bin/lib"; use Scenario; use Model;
 
 my $m = Model->new(mode => 'updated_at', reconcile => 5);

@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # Exact mode asks no clock: writers in other time zones, updated_at in the past, the future, equal, infinite or NULL, and a database clock that steps by
 # an hour and back lose nothing.  Holds end by the clock as it is after the step.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/../lib", "$FindBin::Bin/lib"; use Scenario; use Model;
 
 my @ZONES = ('Asia/Seoul', 'America/Los_Angeles', 'UTC');

@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # Each of these faults, put into a copy of the program or into the played database, is found by the stories of t/sim within a minute.
 #	perl t/slow/s040-stories-are-able-to-fail.t [NAME ...]
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use File::Temp qw(tempdir); use Test::More; use Time::HiRes qw(time);
 
 my $src = $ENV{top_srcdir} // "$FindBin::Bin/../..";

@@ -2,6 +2,7 @@
 # SPEC 2 and ARCHITECTURE 4: whatever happens to the database, viewers keep their connection, hear stale after 3 s if it lasts, and when it
 # is over the missed updates and then fresh, without help.  The log says once what is wrong and once that it is over; no busy loop, no storm
 # of connections, none leaked.  One row per fault; arguments choose rows by name.  Failover: s110.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/../lib", "$FindBin::Bin/lib"; use Scenario;
 use IO::Select; use IO::Socket::INET; use IO::Socket::UNIX; use Socket; use Time::HiRes qw(time sleep);
 

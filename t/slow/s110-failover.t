@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # SPEC 2, promise 3: a failover to a promoted standby, with both hosts in the conninfo.  Viewers keep their connections, hear stale, converge on
 # what the new primary has (a commit that never reached it included) and then hear fresh.  The old primary is dead, or just frozen and back later.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/../lib", "$FindBin::Bin/lib"; use Scenario; use Time::HiRes qw(time sleep);
 
 my $slow = $ENV{SEATCAST_PATIENCE} // 1;

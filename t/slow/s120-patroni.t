@@ -2,6 +2,7 @@
 # PostgreSQL under Patroni and etcd, three nodes from etc/patroni.yml, two hosts of seatcast behind HAProxy, 200 viewers, and buyers all the time.  A
 # switch-over, and a leader that is killed, patroni and all: the streams stay, stale and fresh are said, and nothing that was acknowledged is
 # lost.  With asynchronous replication a killed leader takes its last commits with it: what is left is shown as it is.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/../lib"; use Scenario; use Deploy; use IO::Socket::INET; use JSON::PP; use Time::HiRes qw(time);
 
 plan skip_all => "$_ is not installed (Debian: patroni, etcd-server, haproxy)" for grep { !have($_) } qw(patroni etcd haproxy);

@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # A restart of seatcast with 500 viewers who do as an EventSource does: they come back after the `retry` they were given, and again after it when
 # nobody is there.  All are back and converged within 10 s of the new start, spread over time, none lost.  Stopped by SIGTERM, and by kill -9.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/../lib", "$FindBin::Bin/lib"; use Scenario; use List::Util qw(max); use Time::HiRes qw(time);
 
 my $VIEWERS = 500;

@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # Under a real systemd, in a container, with the units as they are: started by the first connection, ready when systemctl says so, a user of
 # no privilege that PostgreSQL knows by its name, nothing forbidden that is needed; a restart refuses nobody; killed or stuck, it comes back.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/../lib"; use Scenario; use Deploy; use Time::HiRes qw(time);
 
 # The container is this machine's own system, read-only below an overlay; of /etc/systemd/system there is only what is needed.  Its network

@@ -1,5 +1,6 @@
 #!/usr/bin/env perl
 # The ordinary scenarios with a PgBouncer (transaction pooling) between seatcast and PostgreSQL: all pass as they do without.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/../lib", "$FindBin::Bin/lib"; use Test::More; use Deploy; use Others;
 
 plan skip_all => 'pgbouncer is not installed' if !have('pgbouncer');

@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # The ordinary scenarios behind nginx and Apache (mod_proxy_fcgi, mod_fcgid) instead of lighttpd: all pass as they do there, but for
 # what these servers do differently, and which is said here.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/../lib", "$FindBin::Bin/lib"; use Test::More; use Deploy; use Others;
 
 my %server = (

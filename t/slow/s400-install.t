@@ -1,5 +1,6 @@
 #!/usr/bin/env perl
 # README's "Install and deploy", word for word, on a bare Debian 12: from the release archive to a stream in curl, and away again with nothing left.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use Cwd qw(abs_path); use File::Glob ':bsd_glob'; use FindBin; use lib "$FindBin::Bin/../lib", "$FindBin::Bin/lib"; use Container; use Stage; use Test::More; use Time::HiRes qw(sleep);
 
 my $src = abs_path($ENV{top_srcdir} // "$FindBin::Bin/../..");

@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
 # The Debian package: built in a bare Debian 12 from the release archive by what debian/control asks for, lintian has no word against it, and its own
 # tests (autopkgtest) pass there: a stream from the installed program; the service with its units, peer authentication and lighttpd; a restart.
+# SPDX-License-Identifier: ISC
 use strict; use warnings; use Cwd qw(abs_path); use File::Glob ':bsd_glob'; use FindBin; use lib "$FindBin::Bin/../lib", "$FindBin::Bin/lib"; use Container; use Stage; use Test::More;
 
 my $src = abs_path($ENV{top_srcdir} // "$FindBin::Bin/../..");

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * answer: bytes go out as far as they are taken, in order, once; nothing waits for who does not read.
  */

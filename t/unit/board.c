@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /* board: slots are claimed and released, counters survive their process, groups are found. */
 #include <sys/mman.h>
 

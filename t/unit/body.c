@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * body: the JSON of an allocation request, to the byte; nothing else passes.
  */

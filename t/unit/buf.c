@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * buf: appends of all sizes, and what a failed allocation leaves behind.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /* chan: messages arrive whole and checked, a descriptor moves, a full queue says so. */
 #include <sys/socket.h>
 #include <sys/stat.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * chunk: framed bytes and their reference counts.
  */

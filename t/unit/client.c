@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /* client: random comings and goings against a plain list of who is where. */
 #include <stdio.h>
 #include <string.h>

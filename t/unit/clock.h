@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * clock - time that a test moves by hand: mono.h, and libev's timers and descriptors.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * db: libpq against servers of our own on loopback, which answer, hang, cut and
  * refuse as a test says, and name servers likewise; on a clock that the test moves.

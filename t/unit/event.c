@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /* event: the bytes of SPEC 2 that carry no seats, exactly; times. */
 #include <string.h>
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * exists: everybody who waits for the same answer shares one query, and nobody waits for ever.
  */

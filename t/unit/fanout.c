@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * fanout: random changes of a match for viewers of different views, who read at
  * their own pace, leave in the middle and come back with their last id, for the

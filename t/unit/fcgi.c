@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * fcgi: requests as bytes.  Every table row is fed prefix by prefix, so that
  * what is said is also said at the right byte, and never taken back.

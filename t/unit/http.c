@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * http: answers to the byte, and the two request headers that decide something.
  */

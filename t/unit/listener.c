@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /* listener: a path has one owner, nothing is left behind when it can't be had, a successor takes over from who drains. */
 #include <sys/socket.h>
 #include <sys/stat.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * opts: what argv and the environment make of the table, and every complaint.
  */

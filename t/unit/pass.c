@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * view and pass: what a view shows, whose ids are good for whom; then a viewer that
  * reads parts of any size of a match that changes all the time, as a pass leads it,

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * peer: who asks, from the FastCGI parameters, and nothing that they do not say.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * poller: a database that answers when and what the test says, on a clock that
  * the test moves.  When the poll goes out, what it asks, and what an answer does.

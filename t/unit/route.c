@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * route: the URL table of SPEC 1, and everything that is not in it.
  */

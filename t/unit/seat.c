@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * seat: rows as sentences, then random batches against a model that keeps
  * nothing sorted and looks everything up by walking.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * sse: the bytes of SPEC 2, exactly.
  */

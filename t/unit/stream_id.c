@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /* stream_id: what is an id of ours, and what only looks like one. */
 #include <string.h>
 

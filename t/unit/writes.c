@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * writes: who stands behind whom.  The lanes are queues of a database that never answers.
  */

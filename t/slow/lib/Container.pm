@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 package Container;
 
 # A bare Debian 12 of one's own (debootstrap), which boots (systemd-nspawn) with a network of its own, and ends with the test.

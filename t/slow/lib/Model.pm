@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 package Model;
 
 # Random writers and random viewers against one seatcast, and a checker that knows what each viewer may have seen.

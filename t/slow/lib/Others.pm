@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: ISC
 package Others;
 
 # The ordinary scenarios in other surroundings: each is a program of its own, told by its environment (see t/README).
