@@ -129,6 +129,7 @@ subtest 'RLIMIT_NPROC' => sub {
 	my @as = ($setpriv, "--reuid=$uid", "--regid=$uid", '--clear-groups', '--');
 	local $ENV{SEATCAST_WRAP} = join ' ', @as, $prlimit, '--nproc=5:6';
 	$s->start_seatcast(listen => $s->dir . '/run/fcgi.sock', database => $s->pg_conninfo(host => '127.0.0.1', user => 'seatcast_writer'));
+	$s->expect('the process that looks once at the start has ended', sub { !$s->pids('check') });
 	my @c = map { $s->client("fan $_")->watch(1, 100 + $_)->expect_event('init') } 1, 2;
 	my $c = $s->client('third block')->watch(1, 103);
 	is_polite($s, $c, 'no process for a third group');

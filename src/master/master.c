@@ -42,6 +42,7 @@
 #define SUCCESSOR_LOOK_S	0.05	/* while draining */
 #define TRANSFER_LOOK_S		0.05	/* how often to look whether answers have begun */
 #define GRACE_S			0.1	/* from accepting nothing to draining, on a given socket */
+#define DEAF_MS			5000	/* after the start a signal of our own has arrived */
 #define UNUSED_MS		5000	/* after --linger: a master that a worker started ends without children */
 #define DRAIN_SLACK_MS		3000	/* after --drain-timeout: then children are killed */
 
@@ -223,6 +224,7 @@ on_sigchld(struct ev_loop *ev, ev_signal *w, int revents)
 
 	(void)ev;
 	(void)revents;
+	m->hears_signals = true;
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
 		DL_FOREACH(m->children, c)
 			if (c->pid == pid && !c->joined)
@@ -266,6 +268,8 @@ on_tick(struct ev_loop *ev, ev_timer *w, int revents)
 
 	(void)ev;
 	(void)revents;
+	if (!m->hears_signals && now - m->born_ms > DEAF_MS)
+		fatalx("event loop: signals don't arrive");
 	board_set(m->slot, BOARD_alive_mono, now);
 	board_set(m->slot, BOARD_log_lines_lost, log_lost());
 	control_show(m);
@@ -413,7 +417,7 @@ master_main(const struct opts *o, int listen_fd, int control_fd)
 	log_process("master");
 	title_set("master");
 	m->pid = getpid();
-	m->used_ms = mono_ms();
+	m->born_ms = m->used_ms = mono_ms();
 	m->ev = evloop_new();
 	slots = 1 + (size_t)o->workers + 2 * (size_t)o->max_groups + SPARE_SLOTS + (control_fd != -1 ? CONTROL_SLOTS : 0);
 	m->board_fd = -1;
@@ -438,6 +442,7 @@ master_main(const struct opts *o, int listen_fd, int control_fd)
 	ev_timer_init(&m->transfer_look, on_transfer_look, 0., TRANSFER_LOOK_S);
 	m->tick.data = m->restart.data = m->deadline.data = m->transfer_look.data = m;
 	ev_timer_start(m->ev, &m->tick);
+	raise(SIGCHLD);		/* libev tells nobody if the kernel does not take its pipe for signals: is there one? */
 	log_info("serving %s with %ld workers; at most %ld groups and %ld streams",
 	    o->listen != NULL ? o->listen : listen_fd != -1 ? "on descriptor 0" : "workers that join",
 	    listen_fd != -1 ? o->workers : 0, o->max_groups, o->max_streams);

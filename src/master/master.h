@@ -87,6 +87,8 @@ struct master {
 	pid_t			 pid;
 	uint64_t		 last_id;	/* of a child */
 	struct peer_list	 peers;		/* users that may join */
+	int64_t			 born_ms;	/* monotonic */
+	bool			 hears_signals;
 	int64_t			 used_ms;	/* monotonic: when there was a child */
 	struct child		*children;
 	struct group		*groups;

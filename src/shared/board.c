@@ -213,6 +213,15 @@ copy_said(const struct board_said *said, struct board_said *copy_r)
 	return (copy_r->unix_ms != 0 && atomic_load_explicit(&said->unix_ms, memory_order_acquire) == copy_r->unix_ms);
 }
 
+/* What is added up later must not overflow, whoever wrote it: 10^14 us are three years. */
+static int64_t
+plausible(int64_t n)
+{
+	const int64_t most = INT64_C(100000000000000);
+
+	return (n < 0 ? 0 : n > most ? most : n);
+}
+
 void
 board_slot_show(struct board_slot *to, const struct board_slot *from)
 {
@@ -221,11 +230,11 @@ board_slot_show(struct board_slot *to, const struct board_slot *from)
 	size_t			v, i;
 
 	for (v = 0; v < BOARD__MAX; v++)
-		board_set(to, v, board_get(from, v));
+		board_set(to, v, plausible(board_get(from, v)));
 	for (v = 0; v < BOARD_HISTOGRAMS; v++) {
 		for (i = 0; i < BOARD_BUCKETS; i++)
-			to->histogram[v].bucket[i] = from->histogram[v].bucket[i];
-		to->histogram[v].us = from->histogram[v].us;
+			to->histogram[v].bucket[i] = plausible(from->histogram[v].bucket[i]);
+		to->histogram[v].us = plausible(from->histogram[v].us);
 	}
 	if (copy_said(&from->said, &said) && said.unix_ms != to->said.unix_ms)
 		say_at(&to->said, said.unix_ms < now ? said.unix_ms : now, said.text);

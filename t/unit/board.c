@@ -140,6 +140,11 @@ START_TEST(a_slot_of_its_own_is_shown_and_decides_nothing)
 	board_slot_show(on_board, ours);
 	ck_assert_int_eq(board_total(b, BOARD_requests), 7);
 	ck_assert_int_eq(on_board->kind, BOARD_WORKER);
+	board_set(its, BOARD_polls, INT64_MAX);
+	board_set(its, BOARD_events, INT64_MIN);
+	board_slot_show(on_board, ours);
+	ck_assert_int_lt(board_total(b, BOARD_polls), INT64_MAX / 10000);	/* of many such the sum is none that overflows */
+	ck_assert_int_eq(board_total(b, BOARD_events), 0);
 	ck_assert(!board_group_live(b, 1, 1));
 	ck_assert(board_last_said(b, &said));
 	ck_assert_uint_lt(strlen(said.text), sizeof(said.text));
