@@ -51,7 +51,10 @@ BEGIN
     END LOOP;
     -- For --check: the dump of a database does not have its settings.
     EXECUTE format('COMMENT ON SCHEMA seatcast IS %L', 'seatcast: times without zone are ' || coalesce(nullif(current_setting('seatcast.time_zone', true), ''), 'UTC'));
-    FOR f IN SELECT * FROM seatcast.trial(true) LOOP
-        RAISE WARNING 'seatcast: %', substr(f.finding, length('seatcast ') + 1) USING HINT = 'Streams are not affected.';
-    END LOOP;
+    -- upgrade-online.sql comes here before there is anything to try.
+    IF to_regprocedure('seatcast.trial(boolean)') IS NOT NULL AND to_regproc('seatcast.update_seats') IS NOT NULL THEN
+        FOR f IN SELECT * FROM seatcast.trial(true) LOOP
+            RAISE WARNING 'seatcast: %', substr(f.finding, length('seatcast ') + 1) USING HINT = 'Streams are not affected.';
+        END LOOP;
+    END IF;
 END $$;

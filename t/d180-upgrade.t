@@ -60,8 +60,8 @@ my $holder = $s->session(dbname => $online);
 $holder->query("BEGIN; UPDATE allocations SET note = 'mine' WHERE match_id = 7 AND seat_id = 7");	# somebody who takes his time
 writers($online);
 my $run = begin($online, 'psql', file('upgrade-online.sql'));
-$s->expect('it waits for a moment without writers', sub { write_on(); !$stage->ended($run) && of($online)->value("SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND NOT granted") > 0 }, 20);
-$s->expect('… and writers write', sub { write_on(); @waited > 30 }, 20);
+$s->expect('it waits for a moment without writers', sub { write_on(); !$stage->ended($run) && of($online)->value("SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND NOT granted") > 0 }, 60);
+$s->expect('… and writers write', sub { write_on(); @waited > 30 }, 60);
 kill 'KILL', $stage->{proc}{$run}{pid};
 $stage->wait_end($run, 10);
 $holder->query('COMMIT');
@@ -114,7 +114,7 @@ my @tables = ('UPDATE allocations SET note = \'x\' WHERE id = 1', 'UPDATE seats 
 my @apps = map { $s->session(dbname => $two) } 1 .. 2;
 $apps[$_]->query("BEGIN; $tables[$_]") for 0, 1;
 $run = begin($two, 'psql', file('install.sql'));
-$s->expect('install.sql wants locks', sub { of($two)->value("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation IN ('allocations'::regclass, 'seats'::regclass)") > 0 }, 10);
+$s->expect('install.sql wants locks', sub { of($two)->value("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation IN ('allocations'::regclass, 'seats'::regclass)") > 0 }, 60);
 for my $i (0, 1) {
 	my $at = time;
 	is($apps[$i]->error($tables[1 - $i] =~ s/id = 1/id = 2/r), '', 'who has written one table writes the other: no deadlock');
@@ -148,10 +148,10 @@ is(of('postgres')->value("SELECT count(*) FROM pg_roles WHERE rolname ~ '^seatca
 of($online)->query('CREATE TABLE other (a int); CREATE VIEW theirs AS SELECT id, note FROM allocations; BEGIN; LOCK TABLE allocations IN ROW EXCLUSIVE MODE');
 writers($online);
 $run = begin($online, 'psql', file('uninstall.sql', '-v', 'columns=drop'));
-$s->expect('uninstall.sql waits', sub { write_on(); $stage->ended($run) || of('postgres')->value("SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND NOT granted") > 0 }, 20);
-$s->expect('… and writers write', sub { write_on(); @waited > 30 }, 20);
+$s->expect('uninstall.sql waits', sub { write_on(); $stage->ended($run) || of('postgres')->value("SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND NOT granted") > 0 }, 60);
+$s->expect('… and writers write', sub { write_on(); @waited > 30 }, 60);
 of($online)->query('COMMIT');
-$s->expect('uninstall.sql is done', sub { write_on(); $stage->ended($run) }, 40);
+$s->expect('uninstall.sql is done', sub { write_on(); $stage->ended($run) }, 90);
 (undef, $said) = ended($run);
 $longest = longest();
 cmp_ok($longest, '<', 1 * $patience, sprintf '… the longest write took %.0f ms', 1000 * $longest);
