@@ -14,6 +14,7 @@
 #include "base/evloop.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/mono.h"
 #include "shared/board.h"
 #include "wire/fcgi.h"
 #include "wire/http.h"
@@ -23,7 +24,9 @@
 #define MAX_CONNECTIONS		1024	/* per worker; beyond it the backlog waits */
 #define MAX_HALF_BYTES		(32 * 1024 * 1024)	/* of requests that are not whole; then who has sent most goes */
 #define ACCEPT_BURST		16
-#define ACCEPT_PAUSE_S		0.1	/* out of descriptors: pause, don't spin */
+#define ACCEPT_PAUSE_S		0.1	/* out of descriptors or memory: pause, don't spin */
+#define MEMORY_BYTES		(128 * 1024)	/* of a small request, libfcgi and its answer */
+#define NO_MEMORY_MS		3000	/* for so long: this process is of no use any more */
 #define REQUEST_DEADLINE_S	5.0	/* from accept to the whole request, body included */
 
 struct connection {
@@ -46,7 +49,9 @@ struct acceptor {
 	ev_io			 listener;
 	ev_timer		 pause;
 	bool			 stopped;
-	bool			 starved;	/* logged: out of descriptors */
+	bool			 starved;	/* logged: out of descriptors or memory */
+	struct connection	*spare;		/* for the next: who has no memory does not accept */
+	int64_t			 no_memory_ms;	/* monotonic: since when; 0: there is some */
 	bool			 refused;	/* logged: an address that is not allowed */
 	struct connection	*connections;
 	size_t			 count;
@@ -284,16 +289,38 @@ is_web_server(const char *allowed, const struct sockaddr_storage *peer)
 	return (false);
 }
 
+/*
+ * Is there memory for another request?  Without, what waits in the backlog is for
+ * other workers; and a process that has none for long ends, so that it gets another
+ * chance: the master starts a new one.
+ */
+static bool
+has_memory(struct acceptor *in)
+{
+	void *volatile probe = malloc(MEMORY_BYTES);
+
+	free(probe);
+	if (in->spare == NULL)
+		in->spare = calloc(1, sizeof(*in->spare));
+	if (probe != NULL && in->spare != NULL) {
+		in->no_memory_ms = 0;
+		return (true);
+	}
+	if (in->no_memory_ms == 0)
+		in->no_memory_ms = mono_ms();
+	else if (mono_ms() - in->no_memory_ms >= NO_MEMORY_MS)
+		fatalx("accept: no memory for %d s: ending", NO_MEMORY_MS / 1000);
+	errno = ENOMEM;
+	return (false);
+}
+
 static void
 admit(struct acceptor *in, int fd)
 {
-	struct connection	*c;
+	struct connection	*c = in->spare;
 	int			 on = 1;
 
-	if ((c = calloc(1, sizeof(*c))) == NULL) {
-		fd_close(&fd);
-		return;
-	}
+	in->spare = NULL;
 	/* over TCP: frames go out at once, and dead peers are found; on a unix socket neither applies */
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	(void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
@@ -327,6 +354,19 @@ take(struct acceptor *in, int fd, const struct sockaddr_storage *peer)
 }
 
 static void
+pause_accepting(struct acceptor *in)
+{
+	if (!in->starved && errno == ENOMEM)
+		log_warn("accept: pausing");
+	else if (!in->starved)
+		log_warn("accept: pausing; raise the limit of open files (RLIMIT_NOFILE)");
+	in->starved = true;
+	ev_io_stop(in->ev, &in->listener);
+	ev_timer_set(&in->pause, ACCEPT_PAUSE_S, 0.);
+	ev_timer_start(in->ev, &in->pause);
+}
+
+static void
 on_acceptable(struct ev_loop *ev, ev_io *w, int revents)
 {
 	struct acceptor		*in = w->data;
@@ -338,32 +378,31 @@ on_acceptable(struct ev_loop *ev, ev_io *w, int revents)
 	for (i = 0; i < ACCEPT_BURST; i++) {
 		memset(&peer, 0, sizeof(peer));
 		len = sizeof(peer);
-		if ((fd = accept4(w->fd, (struct sockaddr *)&peer, &len, SOCK_CLOEXEC)) != -1) {
-			take(in, fd, &peer);
-			if (in->count >= MAX_CONNECTIONS) {
-				ev_io_stop(ev, w);
-				return;
-			}
-			continue;
+		fd = has_memory(in) ? accept4(w->fd, (struct sockaddr *)&peer, &len, SOCK_CLOEXEC) : -1;
+		if (fd == -1) {
+			if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+				pause_accepting(in);
+			return;
 		}
-		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-			if (!in->starved)
-				log_warn("accept: pausing; raise the limit of open files (RLIMIT_NOFILE)");
-			in->starved = true;
+		take(in, fd, &peer);
+		if (in->count >= MAX_CONNECTIONS) {
 			ev_io_stop(ev, w);
-			ev_timer_set(&in->pause, ACCEPT_PAUSE_S, 0.);
-			ev_timer_start(ev, &in->pause);
+			return;
 		}
-		return;
 	}
 }
 
 static void
 on_pause_over(struct ev_loop *ev, ev_timer *w, int revents)
 {
+	struct acceptor *in = w->data;
+
 	(void)ev;
 	(void)revents;
-	accept_on(w->data);
+	if (in->no_memory_ms != 0 && !has_memory(in))
+		pause_accepting(in);
+	else
+		accept_on(in);
 }
 
 struct acceptor *
@@ -411,6 +450,7 @@ acceptor_free(struct acceptor **inp)
 	acceptor_stop(in);
 	while (in->connections != NULL)
 		drop(in->connections, "ending");
+	free(in->spare);
 	free(in);
 	*inp = NULL;
 }

@@ -35,7 +35,7 @@ end(struct request *rq)
 static bool
 has_memory(size_t len)
 {
-	void *reserve = malloc(10 * len + LIBFCGI_BYTES);
+	void *volatile reserve = malloc(10 * len + LIBFCGI_BYTES);	/* volatile: or the compiler knows better */
 
 	free(reserve);
 	return (reserve != NULL);
