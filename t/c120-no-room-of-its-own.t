@@ -35,7 +35,7 @@ $last->reconnect->expect_event('update', seatId => $seat{$blocks[-1]}, status =>
 is(scalar($last->events('init')), 0, 'back with its id: what it missed, and no init');
 
 # The match's loop dies: its viewers come back like any others
-my ($match) = map { $_->[0] } grep { $_->[3] =~ m{seatcast: loop 1(?![/\d])} } Stage::processes();
+my ($match) = $s->pids('loop 1');
 ok($match, 'the loop of the match');
 kill 'KILL', $match;
 $last->expect_closed->reconnect->expect_event('init')->expect_seat($seat{$blocks[-1]} => 'AVAILABLE');
@@ -44,7 +44,7 @@ $last->expect_closed->reconnect->expect_event('init')->expect_seat($seat{$blocks
 $_->close for @fan{@blocks[0 .. 1]};
 $s->expect('two loops go', sub { $s->counter('viewers', qr/block="(?:$blocks[0]|$blocks[1])"/) == 0 });
 my $own = $s->client('with room')->watch(1, $blocks[-1])->expect_event('init');
-$s->expect("block $blocks[-1] has a loop of its own", sub { grep { $_->[3] =~ m{seatcast: loop 1/$blocks[-1]\b} } Stage::processes() });
+$s->expect("block $blocks[-1] has a loop of its own", sub { $s->pids("loop 1/$blocks[-1]") });
 $s->sql("SELECT seatcast.hold(1, $seat{$blocks[-1]}, 7, '5m')");
 $_->expect_seat($seat{$blocks[-1]} => 'HOLD') for $own, $last;
 is($s->counter('refused_groups'), 0, 'still nobody was refused');

@@ -1,7 +1,12 @@
-/* SPDX-License-Identifier: ISC */
 /*
+ * One child: its birth, its name, how it ended, whether it hangs, how long the
+ * next one waits.
+ *
  * A child is forked, not executed anew: leave_master is where everything that is
- * the master's is left behind.
+ * the master's is left behind, and what stays is in struct inherit.
+ * Runs in: master, and in the child until its own main begins.  Never blocks.  The
+ * child's end of the channel is the child's; the slot is the master's, which
+ * releases it when the child is buried.
  */
 #include <sys/prctl.h>
 #include <sys/wait.h>

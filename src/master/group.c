@@ -7,6 +7,8 @@
  * Room: a loop that is idle makes it for another group.  A block that finds none
  * is shown by the loop of its match.  When there is no room for that either, who
  * has many groups for himself alone gives way to who has fewer.
+ * Runs in: master.  Never blocks.  A connection is ours from group_handover until
+ * a loop or a worker has it, or it is closed; its duplicate until its answer began.
  */
 #include <errno.h>
 #include <stdlib.h>
