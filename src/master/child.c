@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: ISC */
 /*
  * One child: its birth, its name, how it ended, whether it hangs, how long the
  * next one waits.
