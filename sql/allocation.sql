@@ -8,7 +8,7 @@
 --
 -- Each function locks the rows of its seats, in the order of seat ids (two buyers cannot deadlock), judges them as they are once
 -- locked, and writes all of them or none. Where a seat has no row yet the unique index keeps two buyers apart. The clock is
--- clock_timestamp(), read after the wait. Who meets a locked row waits for 150 ms and not longer (55P03): a buyer who waits
+-- clock_timestamp(), read after the wait. Who meets a locked row waits for 100 ms and not longer (55P03): a buyer who waits
 -- has lost that seat, and must not keep the others waiting. Under REPEATABLE READ and SERIALIZABLE a seat that another has
 -- just changed is 40001, which the caller retries.
 --
@@ -38,7 +38,7 @@ CREATE TABLE IF NOT EXISTS seatcast.held (
 CREATE OR REPLACE FUNCTION seatcast.hold_seats(match_id bigint, user_id bigint, seat_ids bigint[], duration interval,
                                                max_holds integer, lifetime interval)
 RETURNS TABLE (seat_id bigint, block_id bigint, outcome text, hold_expires_at timestamptz)
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '150ms'
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms'
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
 #variable_conflict use_column
 DECLARE
@@ -120,7 +120,7 @@ END $$;
 
 CREATE OR REPLACE FUNCTION seatcast.release_seats(match_id bigint, user_id bigint, seat_ids bigint[])
 RETURNS TABLE (seat_id bigint, block_id bigint, outcome text, hold_expires_at timestamptz)
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '150ms'
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms'
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
 #variable_conflict use_column
 DECLARE
@@ -146,7 +146,7 @@ END $$;
 -- What this user has bought already is his: confirming again does nothing, and says so.
 CREATE OR REPLACE FUNCTION seatcast.confirm_seats(match_id bigint, user_id bigint, seat_ids bigint[])
 RETURNS TABLE (seat_id bigint, block_id bigint, outcome text, hold_expires_at timestamptz)
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '150ms'
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms'
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
 #variable_conflict use_column
 DECLARE

@@ -66,7 +66,7 @@ $$;
 -- CHECK, types, triggers) is told by the table, and not guessed from catalogues. `existing`: only on a seat that has a row, so
 -- that no id is burnt. What depends on the data (a user who must exist, a rule that the site raises, a lock) is no finding.
 CREATE OR REPLACE FUNCTION seatcast.trial(existing boolean DEFAULT false) RETURNS TABLE (severity text, finding text)
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '150ms' AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms' AS $$
 DECLARE
     m    bigint;
     seat bigint;

@@ -360,12 +360,12 @@ query_done(struct db *db)
 	if (!wanted)
 		log_debug("database: the answer to a cancelled query is in");
 	else if (r == NULL)
-		answer(db->queue, NULL, "no result", "");
+		answer(db->queue, NULL, "no result: out of memory", "-");
 	else if (PQresultStatus(r) == PGRES_TUPLES_OK)
 		answer(db->queue, r, NULL, "");
 	else {
 		state = PQresultErrorField(r, PG_DIAG_SQLSTATE);
-		answer(db->queue, NULL, result_error(r, error, sizeof(error)), state != NULL ? state : "");
+		answer(db->queue, NULL, result_error(r, error, sizeof(error)), state != NULL ? state : "-");
 	}
 	PQclear(r);
 	go_on(db);

@@ -30,7 +30,7 @@ struct board_slot;
 struct db_answer {
 	const PGresult	*result;	/* PGRES_TUPLES_OK, or NULL; gone when the callback returns */
 	const char	*error;		/* one line; NULL with a result */
-	const char	*sqlstate;	/* "" when the server did not say (lost, timed out) */
+	const char	*sqlstate;	/* "": lost, timed out; "-": libpq itself could not (memory) */
 	int64_t		 sent_us;	/* monotonic: when the query went out and its answer came */
 	int64_t		 received_us;
 };

@@ -106,7 +106,7 @@ refuse(struct connection *c, int status, const char *message, const char *extra,
 	log_debug("connection: refused: %s", why);
 	board_add(c->acceptor->slot, BOARD_requests_bad, 1);
 	http_error(&b, status, message, extra, false);
-	answers_send(answers, release(c), request_id, &b);
+	answers_send_early(answers, release(c), request_id, &b);
 }
 
 static void

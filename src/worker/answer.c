@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * A connection whose answer is through is closed.  If its peer has sent more than was
- * read (the rest of a body that is too long, say), closing would reset the answer
- * away; so then it is told that nothing more comes, and read for another moment.
+ * read, or is about to (the rest of a body that is too long, say), closing would reset
+ * the answer away; so then it is told that nothing more comes, and read for a moment.
  */
 #include <sys/socket.h>
 
@@ -32,6 +32,7 @@ struct answer {
 	struct chunk	*chunk;		/* NULL: through, lingering */
 	size_t		 offset;
 	int		 fd;
+	bool		 unread;	/* the request was not read to its end */
 	ev_io		 io;
 	ev_timer	 deadline;
 	ev_timer	 pause;
@@ -136,7 +137,7 @@ go_on(struct answer *an)
 			watch(an, EV_WRITE, STALL_S);
 		else
 			pause_a_moment(an);
-	} else if (has_unread(an->fd, &ended))
+	} else if (an->unread || has_unread(an->fd, &ended))
 		linger(an);
 	else
 		answer_close(an);
@@ -170,7 +171,7 @@ on_deadline(struct ev_loop *ev, ev_timer *w, int revents)
 
 /* What did not go at once: from offset on, or (all of it gone) only to linger.  Takes fd and chunk. */
 static void
-answer_wait(struct answers *a, int fd, struct chunk *chunk, size_t offset)
+answer_wait(struct answers *a, int fd, struct chunk *chunk, size_t offset, bool unread)
 {
 	struct answer *an;
 
@@ -183,6 +184,7 @@ answer_wait(struct answers *a, int fd, struct chunk *chunk, size_t offset)
 	an->fd = fd;
 	an->chunk = chunk;
 	an->offset = offset;
+	an->unread = unread;
 	ev_init(&an->io, on_io);
 	ev_init(&an->deadline, on_deadline);
 	ev_init(&an->pause, on_pause_over);
@@ -201,13 +203,13 @@ answer_wait(struct answers *a, int fd, struct chunk *chunk, size_t offset)
 }
 
 static void
-send_chunk(struct answers *a, int fd, struct chunk *chunk)
+send_chunk(struct answers *a, int fd, struct chunk *chunk, bool unread)
 {
 	ssize_t	n = send_some(fd, chunk->bytes, chunk->len);
 	bool	ended;
 
-	if (n >= 0 && ((size_t)n < chunk->len || has_unread(fd, &ended))) {
-		answer_wait(a, fd, chunk, (size_t)n);
+	if (n >= 0 && ((size_t)n < chunk->len || unread || has_unread(fd, &ended))) {
+		answer_wait(a, fd, chunk, (size_t)n, unread);
 		return;
 	}
 	chunk_unref(&chunk);
@@ -228,16 +230,28 @@ send_out_of_memory(int fd, uint16_t request_id)
 	fd_close(&fd);
 }
 
-void
-answers_send(struct answers *a, int fd, uint16_t request_id, struct buf *cgi)
+static void
+send_cgi(struct answers *a, int fd, uint16_t request_id, struct buf *cgi, bool unread)
 {
 	struct chunk *chunk = chunk_last_from(request_id, cgi);
 
 	if (chunk != NULL)
-		send_chunk(a, fd, chunk);
+		send_chunk(a, fd, chunk, unread);
 	else
 		send_out_of_memory(fd, request_id);
 	buf_fini(cgi);
+}
+
+void
+answers_send(struct answers *a, int fd, uint16_t request_id, struct buf *cgi)
+{
+	send_cgi(a, fd, request_id, cgi, false);
+}
+
+void
+answers_send_early(struct answers *a, int fd, uint16_t request_id, struct buf *cgi)
+{
+	send_cgi(a, fd, request_id, cgi, true);
 }
 
 void
@@ -250,7 +264,7 @@ answers_end(struct answers *a, int fd, uint16_t request_id, uint8_t protocol_sta
 		return;
 	}
 	fcgi_end(chunk->bytes, request_id, protocol_status);
-	send_chunk(a, fd, chunk);
+	send_chunk(a, fd, chunk, true);
 }
 
 struct answers *

@@ -26,7 +26,9 @@ size_t		 answers_count(const struct answers *a);	/* not through yet */
  * close.  Empties cgi.  Without memory, here or before in cgi: 503, or silence.
  */
 void		 answers_send(struct answers *a, int fd, uint16_t request_id, struct buf *cgi);
-/* Only the end of the request, with this protocol status (fcgi.h). */
+/* The same for a request that was not read to its end: its peer may still be sending. */
+void		 answers_send_early(struct answers *a, int fd, uint16_t request_id, struct buf *cgi);
+/* For such a one, too: only the end of the request, with this protocol status (fcgi.h). */
 void		 answers_end(struct answers *a, int fd, uint16_t request_id, uint8_t protocol_status);
 
 #endif

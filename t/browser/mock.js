@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-# SPDX-License-Identifier: ISC
+// SPDX-License-Identifier: ISC
 /*
  * mock - the server of doc/SPEC.md sections 1 and 2 in one file, for work on web/ without the C program.
  *

@@ -87,6 +87,7 @@ const always = { 400: 'Error', 408: 'Error', 413: 'Error', 503: 'Unavailable' }
 
 function answer(a) {
 	const type = a.headers['content-type'] ?? ''
+	if (typeof a.path !== 'string') return void result.foreign++	// a connection that never got to say it
 	const path = a.path.startsWith(a.base) ? a.path.slice(a.base.length) : a.path
 	const p = match(path)
 	// The page, files, and what a web server in front says by itself, are not seatcast's.
