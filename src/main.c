@@ -14,11 +14,11 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "base/cred.h"
 #include "base/fd.h"
 #include "base/listener.h"
 #include "base/log.h"
 #include "base/must.h"
-#include "base/peer.h"
 #include "base/opts.h"
 #include "base/title.h"
 #include "checkup.h"
@@ -72,14 +72,14 @@ ignore_signals(void)
 static int
 check_together(const struct opts *o)
 {
-	struct peer_list	peers;
+	struct cred_list	peers;
 	char			error[256];
 
 	if (o->join != NULL && (o->listen != NULL || o->control != NULL))
 		return (usage_error("--join", "a worker that joins has neither --listen nor --control"));
 	if (o->start && o->join == NULL)
 		return (usage_error("--start", "goes with --join"));
-	if (peer_list(&peers, o->control_user, error, sizeof(error)) == -1)
+	if (cred_list(&peers, o->control_user, error, sizeof(error)) == -1)
 		return (usage_error("--control-user", error));
 	return (0);
 }

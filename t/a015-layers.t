@@ -26,6 +26,11 @@ for my $file (glob "$src/{,*/}*.[ch]") {
 cmp_ok(keys %includes, '>', 60, 'sources were found');
 is(join("\n", @wrong), '', 'nothing includes upwards or across');
 
+# One name, one room: a header is found by its name alone.
+my %rooms;
+$rooms{m{([^/]+)\z} ? $1 : ''}++ for keys %includes;
+is(join(' ', grep { $rooms{$_} > 1 && /\.h\z/ } sort keys %rooms), '', 'no two headers have the same name');
+
 # A module is a .c and its .h: m uses n when either of m's files includes n.h.
 my %uses;
 for my $file (keys %includes) {

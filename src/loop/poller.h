@@ -19,7 +19,7 @@
 #include <stdint.h>
 
 #include "loop/seat.h"
-#include "shared/view.h"
+#include "shared/group.h"
 
 struct board_slot;
 struct db;

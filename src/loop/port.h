@@ -20,7 +20,7 @@
 
 #include "loop/seat.h"
 #include "shared/db.h"
-#include "shared/view.h"
+#include "shared/group.h"
 
 /* The parts of one poll, both of one database snapshot; as bits. */
 enum port_part {

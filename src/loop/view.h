@@ -9,15 +9,15 @@
  * versions and places and never asks what a cell means; only sse does.
  * Runs in: loop.  Pure: no descriptor, no clock, no log; allocates nothing.
  */
-#ifndef LOOP_VIEW_H
-#define LOOP_VIEW_H
+#ifndef VIEW_H
+#define VIEW_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "loop/seat.h"
-#include "shared/view.h"
+#include "shared/group.h"
 
 #define VIEW_BEGIN	0		/* as a place: before all cells */
 #define VIEW_END	0		/* … and, where the next one is told, after all of them */

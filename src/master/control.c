@@ -19,12 +19,12 @@
 
 #include <utlist.h>
 
+#include "base/cred.h"
 #include "base/evloop.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/mono.h"
 #include "base/opts.h"
-#include "base/peer.h"
 #include "master/master.h"
 
 #define PAUSE_S		1.	/* without a descriptor for who joins */
@@ -63,7 +63,7 @@ welcome(struct master *m, int fd)
 	uid_t		 uid;
 	int		 memory[2];
 
-	if (peer_of(fd, &pid, &uid) == -1 || !peer_allowed(&m->peers, uid)) {
+	if (cred_of(fd, &pid, &uid) == -1 || !cred_allowed(&m->peers, uid)) {
 		log_warnx_seldom(&turned_away, "join: refused: user %u may not (--control-user)", (unsigned)uid);
 		fd_close(&fd);
 		return;
@@ -120,7 +120,7 @@ control_start(struct master *m)
 {
 	char	error[256];
 
-	if (peer_list(&m->peers, m->opts->control_user, error, sizeof(error)) == -1)
+	if (cred_list(&m->peers, m->opts->control_user, error, sizeof(error)) == -1)
 		fatalx("--control-user: %s", error);
 	ev_timer_init(&m->control_pause, on_pause_over, 0., PAUSE_S);
 	ev_io_init(&m->control, on_join, m->control_fd, EV_READ);

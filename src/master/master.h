@@ -22,7 +22,7 @@
 
 #include <uthash.h>
 
-#include "base/peer.h"
+#include "base/cred.h"
 #include "master/client.h"
 #include "shared/board.h"
 #include "shared/chan.h"
@@ -86,7 +86,7 @@ struct master {
 	int			 board_fd;	/* its memory, for them */
 	pid_t			 pid;
 	uint64_t		 last_id;	/* of a child */
-	struct peer_list	 peers;		/* users that may join */
+	struct cred_list	 peers;		/* users that may join */
 	int64_t			 born_ms;	/* monotonic */
 	bool			 hears_signals;
 	int64_t			 used_ms;	/* monotonic: when there was a child */

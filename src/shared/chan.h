@@ -17,7 +17,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "shared/view.h"
+#include "shared/group.h"
 #include "wire/stream_id.h"
 
 enum chan_role {

@@ -13,7 +13,7 @@
 #include <ev.h>
 #include <stdint.h>
 
-#include "shared/view.h"
+#include "shared/group.h"
 
 struct board;
 struct board_slot;

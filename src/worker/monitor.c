@@ -16,7 +16,7 @@
 #include "commit.h"
 #include "config.h"
 #include "shared/board.h"
-#include "shared/view.h"
+#include "shared/group.h"
 #include "wire/event.h"
 #include "worker/request.h"
 

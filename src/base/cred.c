@@ -6,8 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/cred.h"
 #include "base/number.h"
-#include "base/peer.h"
 
 static int
 find_user(const char *name, uid_t *uid_r)
@@ -25,7 +25,7 @@ find_user(const char *name, uid_t *uid_r)
 }
 
 int
-peer_list(struct peer_list *l, const char *users, char *error_r, size_t size)
+cred_list(struct cred_list *l, const char *users, char *error_r, size_t size)
 {
 	char	name[64];
 	size_t	len;
@@ -34,8 +34,8 @@ peer_list(struct peer_list *l, const char *users, char *error_r, size_t size)
 	for (; users != NULL && *users != '\0'; users += len + (users[len] == ',')) {
 		len = strcspn(users, ",");
 		snprintf(name, sizeof(name), "%.*s", len < sizeof(name) ? (int)len : 0, users);
-		if (l->n == PEER_MAX) {
-			snprintf(error_r, size, "more than %d users", PEER_MAX);
+		if (l->n == CRED_MAX) {
+			snprintf(error_r, size, "more than %d users", CRED_MAX);
 			return (-1);
 		}
 		if (find_user(name, &l->uids[l->n]) == -1) {
@@ -48,7 +48,7 @@ peer_list(struct peer_list *l, const char *users, char *error_r, size_t size)
 }
 
 int
-peer_of(int fd, pid_t *pid_r, uid_t *uid_r)
+cred_of(int fd, pid_t *pid_r, uid_t *uid_r)
 {
 	struct ucred	peer;
 	socklen_t	len = sizeof(peer);
@@ -61,7 +61,7 @@ peer_of(int fd, pid_t *pid_r, uid_t *uid_r)
 }
 
 bool
-peer_allowed(const struct peer_list *l, uid_t uid)
+cred_allowed(const struct cred_list *l, uid_t uid)
 {
 	size_t i;
 

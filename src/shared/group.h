@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * view - which seats a group has, and what of them one viewer is shown.
+ * group - which seats a group has, and what of them one viewer is shown.
  *
  * A group is what one loop polls: a block of a match, or a whole match.  A view
  * is what a viewer of a group sees: so a match's loop can show one block in the
  * very bytes that the block's own loop would send.
  * Values only: any process.
  */
-#ifndef VIEW_H
-#define VIEW_H
+#ifndef GROUP_H
+#define GROUP_H
 
 #include <stdint.h>
 #include <stdio.h>
