@@ -52,11 +52,11 @@ sub restart {
 	is($wrong->(), 0, '… and have what changed meanwhile');
 	my $late = grep { $_ > 10 } @back;
 	cmp_ok($back[-1], '<', $within * $slow, sprintf '… within %d s of the new start: half within %.1f s, the last after %.1f s', $within, $back[@back / 2], $back[-1]);
-	# Spread: in no tenth of a second more than a fifth of them.
+	# Spread: in no quarter of a second more than half of them (the test itself may be held up for a tenth or two).
 	my %bin;
-	$bin{int(($_ - $stopped) * 10)}++ for @reconnects;
+	$bin{int(($_ - $stopped) * 4)}++ for @reconnects;
 	my $most = max values %bin;
-	cmp_ok($most, '<', $VIEWERS / 5, sprintf '… reconnects spread over %.1f s, at most %d in a tenth of a second', $reconnects[-1] - $reconnects[0], $most);
+	cmp_ok($most, '<', $VIEWERS / 2, sprintf '… reconnects spread over %.1f s, at most %d in a quarter of a second', $reconnects[-1] - $reconnects[0], $most);
 	diag(sprintf '%s: down after %.1f s; %d attempts, %d refused, %d told busy; back: p50 %.1f s, last %.1f s after the new start (%d later than 10 s)', $says, $drained, scalar @reconnects, $refused, $busy, $back[@back / 2], $back[-1], $late);
 	# A change reaches all.
 	$s->sql("SELECT seatcast.confirm(1, 7, '{101, 102}'); SELECT seatcast.confirm(1, 7, '{1000001}')");
