@@ -33,7 +33,7 @@ sub shut_out { admin('ALTER ROLE seatcast_writer NOLOGIN') }	# so that seatcast 
 sub let_in { admin('ALTER ROLE seatcast_writer LOGIN') }
 sub wait_for_pg { $s->wait_for(sub { $s->{stage}->hang_up; eval { admin('SELECT 1'); 1 } }, 30) or die "PostgreSQL does not come back\n" }
 sub loop_backend {
-	my ($r) = admin("SELECT pid FROM pg_stat_activity WHERE application_name = 'seatcast' AND state = 'idle' AND query LIKE '%seatcast.changes%' AND query NOT LIKE '%pg_stat%'
+	my ($r) = admin("SELECT pid FROM pg_stat_activity WHERE application_name = 'seatcast' AND state = 'idle' AND query LIKE '%seatcast.changes%' AND query NOT LIKE '%block_exists(0, 0)%' AND query NOT LIKE '%pg_stat%'
 		ORDER BY pid LIMIT 1");
 	return $r->[0] // die "the loop has no backend\n";
 }
