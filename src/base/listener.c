@@ -351,5 +351,7 @@ listener_close(int *fd, const char *address)
 			(void)unlink(b->path);
 		unlock(&b->lock, b->path);
 	}
+	if (b != NULL)
+		*b = bound[--nbound];
 	fd_close(fd);
 }

@@ -234,6 +234,7 @@ START_TEST(a_hand_over_that_no_request_makes_closes_the_channel)
 	int		 zero = 0;
 
 	ck_assert_uint_eq(offsetof(__typeof__(message), h), 8);
+	memset(&control, 0, sizeof(control));
 	spoil(&message.h, _i);
 	cm->cmsg_level = SOL_SOCKET;
 	cm->cmsg_type = SCM_RIGHTS;
