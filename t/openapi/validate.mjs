@@ -87,11 +87,11 @@ const always = { 400: 'Error', 408: 'Error', 413: 'Error', 503: 'Unavailable' }
 
 function answer(a) {
 	const type = a.headers['content-type'] ?? ''
-	if (typeof a.path !== 'string') return void result.foreign++	// a connection that never got to say it
 	const path = a.path.startsWith(a.base) ? a.path.slice(a.base.length) : a.path
 	const p = match(path)
 	// The page, files, and what a web server in front says by itself, are not seatcast's.
 	if (!p && !/^\/(api\/|healthz$|readyz$|metrics$|status$)/.test(path)) return void result.foreign++
+	if ([301, 302, 307, 308].includes(Number(a.status))) return void result.foreign++
 	if (/^text\/html/.test(type) && Number(a.status) >= 400 || !type && Number(a.status) >= 400 && !a.body) return void result.foreign++
 	if (!p) return refusal(a, [400, 404])
 	if (a.method === 'OPTIONS') return null		// CORS, and the web server's own
@@ -108,7 +108,8 @@ function answer(a) {
 function event(e) {
 	const path = e.path.startsWith(e.base) ? e.path.slice(e.base.length) : e.path
 	const p = match(path)
-	const schema = p?.item.get?.responses['200'].content['text/event-stream']?.['x-events'][e.type]
+	if (!p) return void result.foreign++		// below a prefix
+	const schema = p.item.get?.responses['200'].content['text/event-stream']?.['x-events'][e.type]
 	if (!schema) return `event ${e.type} is not described`
 	result.seen[`${p.item.get.operationId} ${e.type}`] = true
 	let value
@@ -126,6 +127,7 @@ for (const file of files)
 			result.events += r.event ?? 0
 			continue
 		}
+		if (typeof r.path !== 'string') { result.foreign++; continue }	// a client that reads what another one asked for
 		result.distinct++
 		r.base ??= ''
 		if (r.bytes !== undefined) r[r.kind === 'answer' ? 'body' : 'data'] = Buffer.from(r.bytes, 'base64').toString()
