@@ -211,7 +211,6 @@ sub measure {
 	$r{all} = 0;
 	$r{all} += $r{$_} for @parts;
 	delete $stage->{floor_stdin};
-	$_->stop for ();
 	$t->{scenario} ? $stage->strike : do { $stage->stop($_, 'KILL') for keys %{$stage->{proc}}; $stage->strike };
 	return \%r;
 }
