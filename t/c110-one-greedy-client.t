@@ -40,8 +40,22 @@ $_->expect_silence(0.3) for $ordinary[0];
 $_->close for @greedy, @ordinary;
 $s->expect('all are gone', sub { !$s->pids('loop') });
 
+# All streams there are: the newest of who has most gives way to who would have fewer
+$s->restart_seatcast('TERM', max_streams => 6);
+@greedy = map { come('greedy', 1)->expect_event('init') } 1 .. 6;
+@ordinary = map { come("ordinary $_", 1)->expect_event('init') } 1 .. 5;
+is(join(' ', map { $_->{closed} // 'open' } @greedy), 'open clean clean clean clean clean', 'five others come: five of his six streams give way, the newest first');
+like($greedy[5]->{body}, qr/\nretry: \d+\n/, '… told when to come back') or diag($greedy[5]->{body});
+$s->expect_counter(streams_gave_way => 5);
+come('greedy', 1)->expect_event('busy')->expect_closed;
+come('ordinary 6', 1)->expect_event('busy')->expect_closed;
+$s->client('unknown')->watch(1, 101)->expect_event('busy')->expect_closed;
+$s->expect_counter(refused_streams => 3, streams_gave_way => 5, viewers => 6);
+$_->close for @greedy, @ordinary;
+$s->expect('all are gone', sub { !$s->pids('loop') });
+
 # A limit of its own for groups
-$s->restart_seatcast('TERM', max_groups_per_client => 2);
+$s->restart_seatcast('TERM', max_streams => 100, max_groups_per_client => 2);
 @greedy = map { come('greedy', $_)->expect_event('init') } 1 .. 2;
 come('greedy', 3)->expect_event('busy')->expect_closed;
 $s->expect_counter(refused_client => 1);

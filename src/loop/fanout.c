@@ -168,6 +168,8 @@ answer_head(struct fanout *f, struct viewer *v)
 static int
 serve(struct fanout *f, struct viewer *v)
 {
+	if (v->gives_way)
+		return (refuse(f, v, REFUSAL_CLIENT));
 	if (v->handover->kind != CHAN_STREAM)
 		return (answer_once(f, v));
 	if (v->handover->head)
@@ -353,6 +355,33 @@ on_gone(void *arg, uint64_t number)
 }
 
 /* --- the end ---------------------------------------------------------------- */
+
+static struct viewer *
+find(struct fanout *f, uint64_t number)
+{
+	struct audience	*a = &f->audience;
+	struct viewer	*lists[] = { a->waiting, a->live, a->behind }, *v = NULL;
+	size_t		 i;
+
+	for (i = 0; i < nitems(lists) && v == NULL; i++)
+		DL_SEARCH_SCALAR(lists[i], v, number, number);
+	return (v);
+}
+
+/* One that comes back at once takes nobody's place: it has most, and hears that it is too many. */
+void
+fanout_give_way(struct fanout *f, uint64_t number)
+{
+	struct viewer *v = find(f, number);
+
+	if (v == NULL || v->state == VIEWER_ENDING)
+		return;			/* or has ended, and the master hears of it */
+	if (v->state == VIEWER_WAITING)
+		v->gives_way = true;	/* when its turn comes */
+	else
+		viewer_send_away(v, RETURN_MS);
+	settle(f);
+}
 
 /* End as many viewers as the time that has passed makes due. */
 static void

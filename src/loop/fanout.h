@@ -50,6 +50,9 @@ void		 fanout_free(struct fanout **fp);	/* closes what is left, without ceremony
  */
 int		 fanout_attach(struct fanout *f, const struct chan_handover *h, int fd, uint64_t number);
 
+/* End the stream of this number, if it is there: another client is in need of its place. */
+void		 fanout_give_way(struct fanout *f, uint64_t number);
+
 size_t		 fanout_count(const struct fanout *f);	/* viewers and waiting snapshot requests */
 void		 fanout_publish(struct fanout *f);	/* the seats have a new version */
 void		 fanout_freshness(struct fanout *f);	/* poller_is_stale changed */

@@ -193,6 +193,9 @@ on_message(struct chan *c, enum chan_type type, const union chan_payload *p, int
 	case CHAN_WROTE:
 		poller_hurry(lp->poller);
 		break;
+	case CHAN_GIVE_WAY:
+		fanout_give_way(lp->fanout, p->give_way.number);
+		break;
 	case CHAN_LEAVE:
 		ev_break(lp->ev, EVBREAK_ALL);
 		break;

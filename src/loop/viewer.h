@@ -69,6 +69,7 @@ struct viewer {
 	uint16_t		 request_id;
 	uint8_t			 state;		/* enum viewer_state */
 	bool			 is_stream : 1;
+	bool			 gives_way : 1;	/* WAITING: it is to be refused, its client has many */
 	bool			 beat_owed : 1;
 	bool			 told_stale : 1;
 	bool			 slow : 1;	/* had to wait for room since its version */

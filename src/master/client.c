@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include <utlist.h>
+
 #include "base/must.h"
 #include "master/client.h"
 
@@ -14,8 +16,10 @@ struct attendant {
 
 struct connection {
 	uint64_t		 number;
+	struct attendance	*at;
 	struct attendant	*attendant;
 	bool			 stream;
+	struct connection	*prev, *next;	/* streams of its client, the newest first */
 	UT_hash_handle		 hh;
 };
 
@@ -84,6 +88,30 @@ attendant_put(struct attendance *a, struct attendant *at)
 	free(at);
 }
 
+static struct client **
+of_as_many(struct clients *cs, const struct client *c)
+{
+	return (&cs->by_streams[c->streams < CLIENT_MANY ? c->streams : CLIENT_MANY]);
+}
+
+/* One stream more or less: the one place that counts them. */
+static void
+count_stream(struct clients *cs, struct connection *n, int by)
+{
+	struct client *c = n->attendant->client;
+
+	if (c->streams != 0 && c->name[0] != '\0')
+		DL_DELETE(*of_as_many(cs, c), c);
+	if (by > 0)
+		DL_PREPEND(c->newest, n);
+	else
+		DL_DELETE(c->newest, n);
+	c->streams += (size_t)by;
+	cs->streams += (size_t)by;
+	if (c->streams != 0 && c->name[0] != '\0')
+		DL_PREPEND(*of_as_many(cs, c), c);
+}
+
 int
 client_come(struct clients *cs, struct attendance *a, const char *name, uint64_t number, bool stream)
 {
@@ -93,6 +121,7 @@ client_come(struct clients *cs, struct attendance *a, const char *name, uint64_t
 
 	if (n != NULL) {
 		n->number = number;
+		n->at = a;
 		n->attendant = at;
 		n->stream = stream;
 		HASH_ADD(hh, a->by_number, number, sizeof(n->number), n);
@@ -106,10 +135,8 @@ client_come(struct clients *cs, struct attendance *a, const char *name, uint64_t
 	}
 	at->connections++;
 	c->connections++;
-	if (stream) {
-		c->streams++;
-		cs->streams++;
-	}
+	if (stream)
+		count_stream(cs, n, 1);
 	return (0);
 }
 
@@ -121,10 +148,8 @@ forget(struct clients *cs, struct attendance *a, struct connection *n)
 
 	at->connections--;
 	c->connections--;
-	if (n->stream) {
-		c->streams--;
-		cs->streams--;
-	}
+	if (n->stream)
+		count_stream(cs, n, -1);
 	HASH_DEL(a->by_number, n);
 	free(n);
 	attendant_put(a, at);
@@ -169,4 +194,23 @@ const struct client *
 client_only(const struct attendance *a)
 {
 	return (HASH_COUNT(a->by_client) == 1 ? a->by_client->client : NULL);
+}
+
+const struct client *
+client_greediest(const struct clients *cs, size_t than)
+{
+	size_t i;
+
+	for (i = CLIENT_MANY; i > 0; i--)
+		if (cs->by_streams[i] != NULL)
+			return (cs->by_streams[i]->streams > than ? cs->by_streams[i] : NULL);
+	return (NULL);
+}
+
+const struct attendance *
+client_newest(const struct client *c, uint64_t *number_r)
+{
+	must(c->newest != NULL);
+	*number_r = c->newest->number;
+	return (c->newest->at);
 }

@@ -21,16 +21,23 @@
 
 #include "shared/chan.h"
 
+struct connection;
+
 struct client {
 	char		 name[CHAN_CLIENT_BYTES];
 	size_t		 connections;
 	size_t		 streams;
 	size_t		 alone;		/* loops that nobody else has a connection at */
+	struct connection *newest;	/* of its streams */
+	struct client	*prev, *next;	/* with as many streams */
 	UT_hash_handle	 hh;
 };
 
+#define CLIENT_MANY	64		/* who has more streams is not told from who has that many */
+
 struct clients {
 	struct client	*all;
+	struct client	*by_streams[CLIENT_MANY + 1];	/* not who is not known */
 	size_t		 streams;	/* of all of them */
 };
 
@@ -48,5 +55,10 @@ void	client_all_go(struct clients *cs, struct attendance *a);	/* the loop has en
 size_t	client_connections(const struct attendance *a);
 const struct client *client_find(const struct clients *cs, const char *name);	/* NULL: has nothing */
 const struct client *client_only(const struct attendance *a);	/* who alone is here; NULL: nobody, or several */
+
+/* Who has most streams, if it has more than so many; NULL: nobody.  In a time that does not grow with clients. */
+const struct client *client_greediest(const struct clients *cs, size_t than);
+/* Its newest stream: the number, and where it is. */
+const struct attendance *client_newest(const struct client *c, uint64_t *number_r);
 
 #endif

@@ -6,7 +6,7 @@
  *
  * Room: a loop that is idle makes it for another group.  A block that finds none
  * is shown by the loop of its match.  When there is no room for that either, who
- * has many groups for himself alone gives way to who has fewer.
+ * has many groups for himself alone gives way to who has fewer; so with streams.
  * Runs in: master.  Never blocks.  A connection is ours from group_handover until
  * a loop or a worker has it, or it is closed; its duplicate until its answer began.
  */
@@ -308,18 +308,47 @@ adopt(struct child *loop, uint64_t from, const struct chan_handover *h, int *fd)
 	return (0);
 }
 
+/*
+ * When there are --max-streams, the newest stream of who has most gives way, if that
+ * leaves it more than the one who comes will have.  0: there is room for one more.
+ */
+static int
+stream_gives_way(struct master *m, size_t streams)
+{
+	const struct client	*greedy = client_greediest(&m->clients, streams + 1);
+	const struct attendance	*at;
+	struct chan_give_way	 message;
+	struct child		*c;
+
+	if (greedy == NULL)
+		return (-1);
+	at = client_newest(greedy, &message.number);
+	DL_FOREACH(m->children, c)
+		if (&c->attendance == at)
+			break;
+	if (c == NULL || chan_send(&c->chan, CHAN_GIVE_WAY, &message, NULL) == -1)
+		return (-1);
+	log_debug("streams: one of %zu gives way to another client", greedy->streams);
+	board_add(m->slot, BOARD_streams_gave_way, 1);
+	client_go(&m->clients, &c->attendance, message.number);
+	return (0);
+}
+
 /* What a client or all have as streams already.  REFUSAL__MAX: there is room for one more. */
 static enum refusal_reason
-stream_limit(const struct master *m, const struct chan_handover *h)
+stream_limit(struct master *m, const struct chan_handover *h)
 {
 	const struct client	*c = client_find(&m->clients, h->client);
-	size_t			 most = (size_t)m->opts->max_streams_per_client;
+	size_t			 most = (size_t)m->opts->max_streams_per_client, streams = c != NULL ? c->streams : 0;
+	bool			 known = h->client[0] != '\0';
 
 	if (h->kind != CHAN_STREAM)
 		return (REFUSAL__MAX);
-	if (m->clients.streams >= (size_t)m->opts->max_streams)
+	if (most != 0 && known && streams >= most)
+		return (REFUSAL_CLIENT);
+	if (m->clients.streams >= (size_t)m->opts->max_streams && (!known || stream_gives_way(m, streams) == -1))
 		return (REFUSAL_STREAMS);
-	return (most != 0 && c != NULL && h->client[0] != '\0' && c->streams >= most ? REFUSAL_CLIENT : REFUSAL__MAX);
+	return (REFUSAL__MAX);
 }
 
 void

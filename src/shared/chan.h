@@ -64,6 +64,10 @@ struct chan_lost {
 	uint64_t	number;		/* of the ADOPT message, from 1 */
 };
 
+struct chan_give_way {
+	uint64_t	number;		/* of the ADOPT message */
+};
+
 #define CHAN_GONE_MAX	64
 
 struct chan_gone {
@@ -95,6 +99,7 @@ union chan_payload {
 	struct chan_handover	handover;
 	struct chan_refusal	refusal;
 	struct chan_lost	lost;
+	struct chan_give_way	give_way;
 	struct chan_gone	gone;
 	struct chan_leaving	leaving;
 	struct chan_wrote	wrote;

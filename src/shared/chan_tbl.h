@@ -14,6 +14,7 @@ CHAN_MSG(ADOPT, CHAN_MASTER, CHAN_LOOP, struct chan_handover, 1, "the connection
 CHAN_MSG(LOST, CHAN_LOOP, CHAN_MASTER, struct chan_lost, 0, "an ADOPT could not be taken, out of descriptors or memory: refuse it")
 CHAN_MSG(REFUSE, CHAN_MASTER, CHAN_WORKER, struct chan_refusal, 1, "no loop for it: answer it politely")
 CHAN_MSG(GONE, CHAN_LOOP, CHAN_MASTER, struct chan_gone, 0, "these connections have ended, of those that were adopted")
+CHAN_MSG(GIVE_WAY, CHAN_MASTER, CHAN_LOOP, struct chan_give_way, 0, "end this stream: its client has many, and another found no room")
 CHAN_MSG(LEAVING, CHAN_LOOP, CHAN_MASTER, struct chan_leaving, 0, "no viewers for long: may I go?")
 CHAN_MSG(LEAVE, CHAN_MASTER, CHAN_LOOP, struct chan_nothing, 0, "nothing is on its way to you: go")
 CHAN_MSG(WROTE, CHAN_WORKER | CHAN_MASTER, CHAN_MASTER | CHAN_LOOP, struct chan_wrote, 0, "somebody wrote: poll early; nothing where no loop is live")

@@ -55,12 +55,38 @@ only_at(int at)
 	return (only);
 }
 
+/* Who is known and has most; its newest stream, and where that is. */
+static void
+compare_greediest(void)
+{
+	const struct client	*c;
+	const struct attendance	*at;
+	uint64_t		 number;
+	size_t			 most = 0, i;
+	int			 who;
+
+	for (who = 1; who < CLIENTS; who++)
+		most = visits(who, -1, true) > most ? visits(who, -1, true) : most;
+	ck_assert_ptr_null(client_greediest(&clients, most > CLIENT_MANY ? MOST : most));
+	if (most == 0)
+		return;
+	ck_assert_ptr_nonnull(c = client_greediest(&clients, (most > CLIENT_MANY ? CLIENT_MANY : most) - 1));
+	ck_assert_uint_ge(c->streams, most > CLIENT_MANY ? CLIENT_MANY : most);
+	at = client_newest(c, &number);
+	for (i = 0; i < n; i++) {
+		ck_assert(strcmp(name(list[i].client), c->name) != 0 || !list[i].stream || list[i].number <= number);
+		ck_assert(list[i].number != number || &loop[list[i].loop] == at);
+	}
+}
+
 static void
 compare(void)
 {
 	const struct client	*c;
 	size_t			 alone;
 	int			 i, l;
+
+	compare_greediest();
 
 	ck_assert_uint_eq(clients.streams, visits(-1, -1, true));
 	for (l = 0; l < LOOPS; l++) {

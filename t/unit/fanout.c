@@ -818,6 +818,39 @@ START_TEST(who_waits_has_not_begun)
 }
 END_TEST
 
+/* A stream that gives way ends politely; one that waits, when its turn comes, and what is behind it has not begun by that. */
+START_TEST(who_gives_way_is_told)
+{
+	struct chan_handover	 h = { .request_id = 1 };
+	int			 fds[3], i;
+
+	begin(1);
+	for (i = 0; i < 3; i++) {
+		h.accepted_ms = 0;
+		fds[i] = request(CHAN_STREAM, &block_1, &h);
+		w.poller.away = true;		/* the first is live, two wait */
+		if (i == 0)
+			ck_assert_ptr_nonnull(strstr(answer(fds[0]), "event: init"));
+	}
+	fanout_give_way(w.fanout, 1);
+	ck_assert_ptr_nonnull(strstr(answer(fds[0]), "retry: "));
+	fanout_give_way(w.fanout, 1);		/* it has ended meanwhile */
+	fanout_give_way(w.fanout, 2);
+	ck_assert_int_eq(board_get(w.slot, BOARD_begun), 1);
+	ck_assert_str_eq(answer(fds[1]), "");
+	w.poller.away = false;
+	fanout_serve_waiting(w.fanout);
+	ck_assert_int_eq(board_get(w.slot, BOARD_begun), 3);
+	ck_assert_ptr_nonnull(strstr(answer(fds[1]), "event: busy"));
+	ck_assert_ptr_nonnull(strstr(answer(fds[2]), "event: init"));
+	fanout_give_way(w.fanout, 2);		/* no more there, or at its end: nothing of it */
+	fanout_give_way(w.fanout, 4);
+	for (i = 0; i < 3; i++)
+		fd_close(&fds[i]);
+	end();
+}
+END_TEST
+
 /* However many come at once, and with each change: a frame for each view. */
 START_TEST(a_crowd_shares_its_frames)
 {
@@ -895,6 +928,7 @@ main(void)
 	tcase_add_test(tc, a_snapshot_says_what_it_is_and_how_old);
 	tcase_add_test(tc, changes_since_an_id);
 	tcase_add_test(tc, who_waits_has_not_begun);
+	tcase_add_test(tc, who_gives_way_is_told);
 	tcase_add_test(tc, a_crowd_shares_its_frames);
 	tcase_add_test(tc, beats_come_after_silence);
 	return (unit_main(s));
