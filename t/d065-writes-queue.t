@@ -6,7 +6,7 @@ use strict; use warnings; use FindBin; use lib "$FindBin::Bin/lib"; use Scenario
 
 my $s = Scenario->new(seats => 400, lighttpd => 0, workers => 1);
 my $seats = '/api/matches/1/allocation/seats';
-sub hold { my ($name, $seat, $user) = @_; return $s->client($name)->request(POST => "$seats/$seat/hold", {}, "{\"userId\":$user}") }
+sub hold { my ($name, $seat, $user, %headers) = @_; return $s->client($name)->request(POST => "$seats/$seat/hold", \%headers, "{\"userId\":$user}") }
 
 # ---- the end of the queue ----
 
@@ -21,6 +21,23 @@ $s->expect_counter(refused_overload => '>=', 40);
 $s->pg_thaw;
 $s->wait_for(sub { !grep { !$_->{closed} } @many }, 15);
 is(scalar(grep { !$_->{closed} } @many), 0, 'everybody hears something');
+
+# ---- one client fills it, and others come ----
+
+$s->{clients} = [];
+$s->restart_seatcast('TERM', client_param => 'HTTP_X_FROM');
+$s->http(POST => "$seats/102/hold", {}, { userId => 1 });
+$s->pg_freeze;
+my @greedy = map { hold("greedy $_", 150, 1, 'X-From' => 'greedy') } 1 .. 270;
+$s->wait_for(sub { (grep { $_->{closed} } @greedy) >= 10 }, 4);
+my @others = map { hold("other $_", 200 + $_, 100 + $_, 'X-From' => "other $_") } 1 .. 20;
+$s->expect('twenty of the greedy one give way to others', sub { (grep { $_->{closed} } @greedy) >= 30 });
+is(scalar(grep { $_->{closed} } @others), 0, '… who are not refused');
+$s->expect_counter(refused_client => 20);
+hold('unknown', 180, 9)->expect_closed;
+$s->pg_thaw;
+$s->wait_for(sub { !grep { !$_->{closed} } @greedy, @others }, 15);
+is(join(' ', map { $_->{status} } @others), join(' ', (200) x 20), '… and get their seats');
 
 # ---- one line ----
 

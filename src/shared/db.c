@@ -689,6 +689,12 @@ db_waiting(const struct db *db)
 }
 
 bool
+db_is_waiting(const struct db_query *q)
+{
+	return (q->db != NULL && !in_flight(q->db, q));
+}
+
+bool
 db_is_up(const struct db *db)
 {
 	return (db->conn != NULL && db->state != DB_CONNECTING);

@@ -68,6 +68,7 @@ void		 db_open(struct db *db);	/* connect now, so that the first query need not 
 void		 db_free(struct db **dbp);	/* queued queries are forgotten, not answered */
 void		 db_submit(struct db *db, struct db_query *q);	/* done is never called from inside */
 void		 db_cancel(struct db_query *q);	/* forget it; NULL db is fine.  In flight: its answer is read and dropped */
+bool		 db_is_waiting(const struct db_query *q);	/* submitted, and not with the server yet: db_cancel makes it undone */
 bool		 db_is_up(const struct db *db);
 size_t		 db_waiting(const struct db *db);	/* queries submitted and not answered */
 unsigned	 db_generation(const struct db *db);	/* connections so far: another number is another server session */

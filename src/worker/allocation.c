@@ -20,6 +20,7 @@
 #include "shared/chan.h"
 #include "wire/event.h"
 #include "worker/body.h"
+#include "worker/crowd.h"
 #include "worker/request.h"
 #include "worker/writes.h"
 
@@ -375,13 +376,34 @@ allocation_new(const struct opts *o, const struct body *body)
 	return (al);
 }
 
+/* A lane for rq's statement; when it is full, somebody who has many waiting gives way.  false: rq is answered. */
+static bool
+take_lane(struct request *rq, struct allocation *al)
+{
+	struct writes	*writes = rq->service->writes;
+	struct request	*other;
+	bool		 hot;
+
+	al->lane = writes_lane(writes, rq->route.ids[0], al->ids, al->n, &hot);
+	if (al->lane == NULL && !hot && (other = crowd_gives_way(rq)) != NULL) {
+		request_refuse(other, REFUSAL_CLIENT);
+		al->lane = writes_lane(writes, rq->route.ids[0], al->ids, al->n, &hot);
+	}
+	if (al->lane != NULL)
+		return (true);
+	if (hot)
+		request_error(rq, 503, "the seat is busy, please try again");
+	else
+		request_refuse(rq, REFUSAL_OVERLOAD);
+	return (false);
+}
+
 void
 action_allocate(struct request *rq)
 {
 	const struct act	*act = act_of(rq);
 	struct body		 body = { .nseats = 0 };
 	struct allocation	*al;
-	bool			 hot;
 
 	if (!take_body(rq, &body))
 		return;
@@ -393,13 +415,8 @@ action_allocate(struct request *rq)
 		request_out_of_memory(rq);
 		return;
 	}
-	if ((al->lane = writes_lane(rq->service->writes, rq->route.ids[0], al->ids, al->n, &hot)) == NULL) {
-		if (hot)
-			request_error(rq, 503, "the seat is busy, please try again");
-		else
-			request_refuse(rq, REFUSAL_OVERLOAD);
+	if (!take_lane(rq, al))
 		return;
-	}
 	rq->query.params[0] = rq->text[0];
 	rq->query.params[1] = al->user;
 	rq->query.params[2] = al->seats;

@@ -6,7 +6,6 @@
 #include "shared/db.h"
 #include "worker/writes.h"
 
-#define FAST_MAX	256	/* statements that wait: a quarter of a second, all told */
 #define SLOW_MAX	1	/* it may take as long as a lock is waited for: SQL port, 55P03 */
 #define HOT_MAX		256	/* seats; then the one that cools first gives its place */
 #define HOT_MS		5000	/* since it was last found locked */
@@ -58,7 +57,7 @@ writes_lane(struct writes *w, int64_t match_id, const int64_t *seat_ids, size_t 
 	for (i = 0; i < n && w->met_lock && !*hot_r; i++)
 		*hot_r = hot_find(w, match_id, seat_ids[i]) != NULL;
 	if (!*hot_r)
-		return (db_waiting(w->fast) < FAST_MAX ? w->fast : NULL);
+		return (db_waiting(w->fast) < WRITES_MAX ? w->fast : NULL);
 	if (w->slow == NULL)
 		w->slow = db_new(w->ev, w->conninfo, w->slot);
 	return (w->slow != NULL && db_waiting(w->slow) < SLOW_MAX ? w->slow : NULL);

@@ -18,6 +18,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define WRITES_MAX	256	/* that wait in the fast lane: a quarter of a second, all told */
+
 struct board_slot;
 struct db;
 struct writes;
