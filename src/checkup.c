@@ -354,8 +354,12 @@ check_database(PGconn *conn, const struct opts *o)
 	tell("database: %s at %s, as %s, server %s\n", PQdb(conn), PQhost(conn), PQuser(conn),
 	    PQparameterStatus(conn, "server_version"));
 	tell_of_users(o);
-	/* one transaction, so that a pooler's server gets its settings back; read-only, so that nothing is changed */
-	if (ask(conn, "error", "BEGIN READ ONLY") == -1 || ask(conn, "error", "SET LOCAL statement_timeout = '" STATEMENT_TIMEOUT "'") == -1)
+	/*
+	 * One transaction, so that a pooler's server gets its settings back; read-only, so that nothing is changed; and
+	 * without the schemas of others, who might have functions and operators there for us to call.
+	 */
+	if (ask(conn, "error", "BEGIN READ ONLY") == -1 || ask(conn, "error", "SET LOCAL search_path = pg_catalog, pg_temp") == -1 ||
+	    ask(conn, "error", "SET LOCAL statement_timeout = '" STATEMENT_TIMEOUT "'") == -1)
 		return;
 	for (i = 0; i < sizeof(findings) / sizeof(findings[0]); i++) {
 		if (ask(conn, "error", "SAVEPOINT one") == -1 || (n = ask(conn, findings[i].severity, findings[i].sql)) == -1 ||
@@ -366,14 +370,13 @@ check_database(PGconn *conn, const struct opts *o)
 		tell("tables: not looked at, as there is no seatcast.checkup() that this role may execute\n");
 	else if (ask(conn, NULL, "SELECT * FROM seatcast.checkup()") == -1)
 		return;
+	check_connections(conn, o);
+	check_clock(conn);
 	if (ask(conn, "error", "ROLLBACK") == -1)
 		return;
 	/* the writes are tried for real, and undone by the function itself; where only streams are wanted nobody may call it */
-	if (number(conn, "SELECT has_function_privilege(to_regprocedure('seatcast.trial(boolean)'), 'EXECUTE')::int", 0) == 1 &&
-	    ask(conn, NULL, "SELECT * FROM seatcast.trial()") == -1)
-		return;
-	check_connections(conn, o);
-	check_clock(conn);
+	if (number(conn, "SELECT pg_catalog.has_function_privilege(pg_catalog.to_regprocedure('seatcast.trial(boolean)'), 'EXECUTE')::int", 0) == 1)
+		(void)ask(conn, NULL, "SELECT * FROM seatcast.trial()");
 }
 
 /* As db.c connects, but with a bound. */

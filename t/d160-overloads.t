@@ -37,6 +37,7 @@ for my $f ('unnest(bigint[], timestamptz[])', 'unnest(bigint[], bigint[], text[]
 cmp_ok($planted, '>', 150, "$planted functions planted");
 my $operators = 0;
 for my $o (['||', 'xid8', 'xid8[]'], ['||', 'bigint[]', 'bigint[]'], ['||', 'timestamptz[]', 'timestamptz[]'], ['||', 'text', 'bigint'], ['=', 'oid', 'regclass'], ['=', 'regclass', 'regclass'], ['=', 'name', 'unknown'], ['=', 'varchar', 'varchar'],
+	['*', 'numeric', 'integer'], ['||', 'name', 'unknown'], ['||', 'regprocedure', 'text'], ['||', 'name', 'text'],
 	['<>', 'regclass', 'regclass'], ['=', 'oid', 'regproc'], ['~', 'name', 'unknown'], ['~', 'varchar', 'text'], ['=', 'regnamespace', 'oid'], ['=', 'oid', 'regnamespace'], ['@>', 'text[]', 'text[]'], ['=', 'bigint[]', 'bigint[]']) {
 	my ($op, $left, $right) = @$o;
 	(my $f = "op_${operators}") =~ s/\W//g;
@@ -83,6 +84,12 @@ caught('… and nobody is caught by our own statements');
 my $said = do { local $ENV{SEATCAST_DATABASE} = $s->pg_conninfo(user => 'seatcast_writer'); my $t = qx{'@{[ binary($s->{stage}) ]}' --check --max-streams 100 --max-groups 10 2>&1}; $t };
 like($said, qr/^warning: everybody may create objects in the schema public.*: REVOKE CREATE ON SCHEMA public FROM PUBLIC$/m, '--check: who may create objects there');
 unlike($said, qr/hijacked/, '… which itself is not caught');
+# What the program asks itself, as that role.
+$s->start_seatcast(database => $s->pg_conninfo(user => 'seatcast_writer'));
+is($s->http(POST => '/api/matches/1/allocation/seats/115/hold', {}, { userId => 7 })->{status}, 200, 'the program\'s own statements: hold');
+$s->client('stream')->watch(1, 101)->expect_event('init')->expect_seat(115 => 'HOLD')->close;
+is($s->http(GET => $_)->{status}, 200, "… $_") for '/readyz', '/api/site/areas', '/api/matches', $s->snapshot_path(1, 101);
+unlike($s->log_text('seatcast'), qr/hijacked/, '… nobody is caught');
 $db->query("ALTER FUNCTION seatcast.confirm_seats(bigint, bigint, bigint[]) SET search_path = public, pg_catalog");
 like($s->session(user => 'seatcast_writer')->error("SELECT * FROM seatcast.confirm_seats(1, 7, '{110}')"), qr/hijacked|COALESCE types text/, 'with the schema on its path one of ours would be caught');
 $s->done(allow => qr/hijacked|ERROR|caught/);

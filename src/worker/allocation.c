@@ -28,8 +28,12 @@
 #define MAX_TRIES		20
 #define ID_BYTES		21	/* the longest id, and a comma or NUL */
 
-/* All three answer with one row for each seat, by seat id. */
-#define COLUMNS	"SELECT seat_id, block_id, outcome, floor(extract(epoch FROM hold_expires_at) * 1000)::bigint FROM seatcast."
+/*
+ * All three answer with one row for each seat, by seat id.  The role's search_path may name a schema in which others
+ * create operators, and one for these very types would be called with its rights.
+ */
+#define COLUMNS	"SELECT seat_id, block_id, outcome, " \
+		"pg_catalog.floor(extract(epoch FROM hold_expires_at) OPERATOR(pg_catalog.*) 1000::numeric)::bigint FROM seatcast."
 #define ARGS	"($1::bigint, $2::bigint, $3::bigint[]"
 enum { COL_SEAT, COL_BLOCK, COL_OUTCOME, COL_EXPIRES };
 
