@@ -161,7 +161,7 @@ viewer_end(struct viewer *v)
 	unsigned char end[FCGI_END_BYTES];
 
 	if (v->pending == NULL || v->offset == 0) {
-		fcgi_end(end, v->request_id, FCGI_STATUS_COMPLETE);
+		fcgi_end(end, v->request_id, FCGI_REQUEST_COMPLETE);
 		(void)send(v->io.fd, end, sizeof(end), MSG_DONTWAIT | MSG_NOSIGNAL);
 	}
 	viewer_drop(v);

@@ -54,7 +54,7 @@ chunk_new_last(uint16_t request_id, const void *content, size_t len)
 
 	if ((p = chunk_framed(request_id, content, len, FCGI_END_BYTES)) == NULL)
 		return (NULL);
-	fcgi_end(p->bytes + p->len - FCGI_END_BYTES, request_id, FCGI_STATUS_COMPLETE);
+	fcgi_end(p->bytes + p->len - FCGI_END_BYTES, request_id, FCGI_REQUEST_COMPLETE);
 	return (p);
 }
 

@@ -15,24 +15,12 @@
  * value.  So the reader of pairs has a state of its own (struct fcgi_pairs), which
  * outlives records.
  */
-#include <stdbool.h>
 #include <string.h>
 
 #include "base/must.h"
 #include "wire/fcgi.h"
 
-/* FastCGI 1.0, section 8 */
-#define FCGI_VERSION_1		1
-#define FCGI_BEGIN_REQUEST	1
-#define FCGI_ABORT_REQUEST	2
-#define FCGI_END_REQUEST	3
-#define FCGI_PARAMS		4
-#define FCGI_STDIN		5
-#define FCGI_STDOUT		6
-#define FCGI_FIRST_MANAGEMENT	9	/* FCGI_GET_VALUES; what is above is management too */
-#define FCGI_RESPONDER		1
-
-#define BEGIN_BODY_BYTES	8
+#define BEGIN_BODY_BYTES	sizeof(FCGI_BeginRequestBody)
 
 /* Which parameter this is: only its name's first bytes matter. */
 static const char	 length_name[] = "CONTENT_LENGTH";
@@ -72,8 +60,8 @@ id_bytes(struct fcgi_scan *s, unsigned type, unsigned id)
 	if (s->stage != SCAN_BEGIN)
 		return (id == s->request_id ? FCGI_MORE :
 		    refuse(s, FCGI_BAD, "a record of another request"));
-	if (id == 0 && type >= FCGI_FIRST_MANAGEMENT)
-		return (refuse(s, FCGI_GET_VALUES, "a management record"));
+	if (id == 0 && type >= FCGI_GET_VALUES)	/* what is above is management too */
+		return (refuse(s, FCGI_MANAGEMENT, "a management record"));
 	if (type != FCGI_BEGIN_REQUEST)
 		return (refuse(s, FCGI_BAD, "the first record is not BEGIN_REQUEST"));
 	if (id == 0)
@@ -114,7 +102,7 @@ padding_byte(struct fcgi_scan *s, unsigned padding)
 		return (refuse(s, FCGI_BAD, "padding on BEGIN_REQUEST"));
 	if (s->stage == SCAN_PARAMS && s->content_len == 0 && padding != 0)
 		return (refuse(s, FCGI_BAD, "padding on the empty PARAMS"));
-	if (s->at + FCGI_RECORD_BYTES + s->content_len + padding > FCGI_MAX_REQUEST_BYTES)
+	if (s->at + FCGI_HEADER_LEN + s->content_len + padding > FCGI_MAX_REQUEST_BYTES)
 		return (refuse(s, FCGI_BAD, "request too long with its headers and padding"));
 	return (FCGI_MORE);
 }
@@ -284,7 +272,7 @@ record_end(struct fcgi_scan *s)
 		return (FCGI_WHOLE);
 	else if (s->content_len == 0)
 		v = params_end(s);
-	if (v == FCGI_MORE && s->at + FCGI_RECORD_BYTES > FCGI_MAX_REQUEST_BYTES)
+	if (v == FCGI_MORE && s->at + FCGI_HEADER_LEN > FCGI_MAX_REQUEST_BYTES)
 		v = refuse(s, FCGI_BAD, "request too long with its headers and padding");
 	return (v);
 }
@@ -296,11 +284,11 @@ record_bytes(struct fcgi_scan *s, const unsigned char *bytes, size_t n, size_t *
 	size_t	offset, left;
 
 	*used_r = 1;
-	if (s->pos < FCGI_RECORD_BYTES) {
+	if (s->pos < FCGI_HEADER_LEN) {
 		s->header[s->pos] = bytes[0];
 		return (header_byte(s, s->header, s->pos));
 	}
-	offset = s->pos - FCGI_RECORD_BYTES;
+	offset = s->pos - FCGI_HEADER_LEN;
 	left = offset < s->content_len ? s->content_len - offset : s->content_len + s->padding - offset;
 	*used_r = n < left ? n : left;
 	return (offset < s->content_len ? content_bytes(s, bytes, *used_r, offset) : FCGI_MORE);
@@ -316,7 +304,7 @@ fcgi_scan(struct fcgi_scan *s, const void *bytes, size_t len, size_t *used_r)
 	for (*used_r = 0; *used_r < len && v == FCGI_MORE; *used_r += n) {
 		v = record_bytes(s, from + *used_r, len - *used_r, &n);
 		s->pos += n;
-		if (v != FCGI_MORE || s->pos < FCGI_RECORD_BYTES + s->content_len + s->padding)
+		if (v != FCGI_MORE || s->pos < FCGI_HEADER_LEN + s->content_len + s->padding)
 			continue;
 		s->at += s->pos;
 		s->pos = 0;
@@ -330,7 +318,7 @@ fcgi_is_abort(const void *buf, size_t len)
 {
 	const unsigned char *h = buf;
 
-	return (len >= FCGI_RECORD_BYTES && h[0] == FCGI_VERSION_1 && h[1] == FCGI_ABORT_REQUEST);
+	return (len >= FCGI_HEADER_LEN && h[0] == FCGI_VERSION_1 && h[1] == FCGI_ABORT_REQUEST);
 }
 
 size_t
@@ -338,7 +326,7 @@ fcgi_stdout_bytes(size_t len)
 {
 	size_t	 records = len / FCGI_MAX_CONTENT + (len % FCGI_MAX_CONTENT != 0);
 
-	return (len + records * FCGI_RECORD_BYTES);
+	return (len + records * FCGI_HEADER_LEN);
 }
 
 /* A record's header, without padding. */
@@ -366,8 +354,8 @@ fcgi_stdout(void *out, uint16_t request_id, const void *content, size_t len)
 	for (; len > 0; len -= n) {
 		n = len < FCGI_MAX_CONTENT ? len : FCGI_MAX_CONTENT;
 		put_header(to, FCGI_STDOUT, request_id, n);
-		memcpy(to + FCGI_RECORD_BYTES, from, n);
-		to += FCGI_RECORD_BYTES + n;
+		memcpy(to + FCGI_HEADER_LEN, from, n);
+		to += FCGI_HEADER_LEN + n;
 		from += n;
 	}
 	return ((size_t)(to - (unsigned char *)out));
@@ -380,9 +368,9 @@ fcgi_end(void *out, uint16_t request_id, uint8_t protocol_status)
 
 	memset(to, 0, FCGI_END_BYTES);	/* appStatus (4) and reserved (3) are 0 */
 	put_header(to, FCGI_STDOUT, request_id, 0);
-	to += FCGI_RECORD_BYTES;
+	to += FCGI_HEADER_LEN;
 	put_header(to, FCGI_END_REQUEST, request_id, 8);
-	to[FCGI_RECORD_BYTES + 4] = protocol_status;
+	to[FCGI_HEADER_LEN + 4] = protocol_status;
 }
 
 void
@@ -392,8 +380,8 @@ fcgi_readdress(void *records, size_t len, uint16_t request_id)
 	size_t		 bytes;
 
 	while (len > 0) {
-		must(len >= FCGI_RECORD_BYTES && h[0] == FCGI_VERSION_1);
-		bytes = FCGI_RECORD_BYTES + ((size_t)h[4] << 8 | h[5]) + h[6];
+		must(len >= FCGI_HEADER_LEN && h[0] == FCGI_VERSION_1);
+		bytes = FCGI_HEADER_LEN + ((size_t)h[4] << 8 | h[5]) + h[6];
 		must(bytes <= len);
 		h[2] = (unsigned char)(request_id >> 8);
 		h[3] = (unsigned char)(request_id & 0xff);
@@ -413,7 +401,7 @@ fcgi_verdict_name(enum fcgi_verdict v)
 		[FCGI_BAD_PARAM]	= "bad parameter",
 		[FCGI_BIG_PARAMS]	= "big parameters",
 		[FCGI_BIG_BODY]		= "big body",
-		[FCGI_GET_VALUES]	= "management record",
+		[FCGI_MANAGEMENT]	= "management record",
 	};
 
 	must((size_t)v < nitems(names));

@@ -9,11 +9,12 @@
  * Runs in: worker (scan), loop and worker (encode).  Pure: no descriptor, no
  * clock, no log.  All memory is the caller's.
  * Source: FastCGI Specification 1.0, sections 3.3 (records), 3.4 (name-value
- * pairs), 5 (application record types), 8 (constants).
+ * pairs), 5 (application record types), 8 (constants: <fastcgi.h>).
  */
 #ifndef FCGI_H
 #define FCGI_H
 
+#include <fastcgi.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -21,7 +22,6 @@
 #define FCGI_MAX_PARAMS_BYTES	(128 * 1024)	/* all PARAMS content of a request */
 #define FCGI_MAX_BODY_BYTES	(16 * 1024)	/* STDIN content: SPEC 1, 413 */
 #define FCGI_MAX_REQUEST_BYTES	(192 * 1024)	/* everything, headers and padding included */
-#define FCGI_RECORD_BYTES	8		/* a record's header */
 #define FCGI_MAX_CONTENT	8184		/* content we put in one record: 8 KiB with its header */
 #define FCGI_END_BYTES		24		/* empty STDOUT + END_REQUEST */
 
@@ -33,7 +33,7 @@ enum fcgi_verdict {
 	FCGI_BAD_PARAM,		/* a NUL byte in a name or value: 400 */
 	FCGI_BIG_PARAMS,	/* more than FCGI_MAX_PARAMS_BYTES: 400 */
 	FCGI_BIG_BODY,		/* STDIN or CONTENT_LENGTH over FCGI_MAX_BODY_BYTES: 413 */
-	FCGI_GET_VALUES		/* a management record first: answer or close, never libfcgi */
+	FCGI_MANAGEMENT		/* a management record first: answer or close, never libfcgi */
 };
 
 /* Where in the stream of name-value pairs a scan is (3.4); record boundaries do not matter to it. */
@@ -54,7 +54,7 @@ struct fcgi_scan {
 	const char	*why;		/* static text for the log, once it is refused; NULL before */
 	uint8_t		stage;
 	uint8_t		padding;	/* of this record */
-	unsigned char	header[FCGI_RECORD_BYTES];
+	unsigned char	header[FCGI_HEADER_LEN];
 	size_t		pos;		/* in this record, header and padding included */
 	size_t		at;		/* where this record starts */
 	size_t		content_len;	/* of this record */
@@ -84,9 +84,7 @@ size_t	fcgi_stdout_bytes(size_t len);
  */
 size_t	fcgi_stdout(void *out, uint16_t request_id, const void *content, size_t len);
 
-/* The polite end: empty STDOUT + END_REQUEST(protocol_status), FCGI_END_BYTES into out. */
-#define FCGI_STATUS_COMPLETE		0	/* FCGI_REQUEST_COMPLETE */
-#define FCGI_STATUS_UNKNOWN_ROLE	3	/* FCGI_UNKNOWN_ROLE */
+/* The polite end: empty STDOUT + END_REQUEST(protocol_status: FCGI_REQUEST_COMPLETE, …), FCGI_END_BYTES into out. */
 void	fcgi_end(void *out, uint16_t request_id, uint8_t protocol_status);
 
 /* Give framed records (whole ones) another request id, in place. */

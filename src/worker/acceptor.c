@@ -117,7 +117,7 @@ refuse_role(struct connection *c)
 
 	log_debug("connection: refused: %s", c->scan.why);
 	board_add(c->acceptor->slot, BOARD_requests_bad, 1);
-	answers_end(answers, release(c), request_id, FCGI_STATUS_UNKNOWN_ROLE);
+	answers_end(answers, release(c), request_id, FCGI_UNKNOWN_ROLE);
 }
 
 static void
@@ -198,7 +198,7 @@ judge(struct connection *c, enum fcgi_verdict verdict, const void *piece, size_t
 		refuse(c, 413, "the body is larger than 16 KiB", NULL, c->scan.why);
 		break;
 	case FCGI_BAD:
-	case FCGI_GET_VALUES:
+	case FCGI_MANAGEMENT:
 		drop(c, c->scan.why);
 		break;
 	}

@@ -225,7 +225,7 @@ send_out_of_memory(int fd, uint16_t request_id)
 	unsigned char	bytes[512];
 	size_t		len = fcgi_stdout(bytes, request_id, cgi, sizeof(cgi) - 1);
 
-	fcgi_end(bytes + len, request_id, FCGI_STATUS_COMPLETE);
+	fcgi_end(bytes + len, request_id, FCGI_REQUEST_COMPLETE);
 	(void)send_some(fd, bytes, len + FCGI_END_BYTES);
 	fd_close(&fd);
 }

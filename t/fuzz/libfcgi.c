@@ -23,7 +23,6 @@
 #include "worker/request.h"
 
 #define RECORD_BEGIN	1
-#define RECORD_PARAMS	4
 #define RECORD_STDIN	5
 
 int	LLVMFuzzerTestOneInput(const uint8_t *, size_t);
@@ -96,10 +95,10 @@ read_plainly(const uint8_t *data, size_t len)
 
 	buf_reset(&want.params);
 	buf_reset(&want.body);
-	for (at = 0; at < len; at += FCGI_RECORD_BYTES + n + data[at + 6]) {
+	for (at = 0; at < len; at += FCGI_HEADER_LEN + n + data[at + 6]) {
 		n = (size_t)data[at + 4] << 8 | data[at + 5];
 		if (data[at + 1] != RECORD_BEGIN)
-			buf_add(data[at + 1] == RECORD_PARAMS ? &pairs : &want.body, data + at + FCGI_RECORD_BYTES, n);
+			buf_add(data[at + 1] == FCGI_PARAMS ? &pairs : &want.body, data + at + FCGI_HEADER_LEN, n);
 	}
 	if (pairs.len > 0)
 		read_pairs((const unsigned char *)pairs.data, pairs.len);
@@ -166,7 +165,7 @@ next(struct recipe *r)
 static void
 put_record(struct buf *out, unsigned type, const void *content, size_t len, size_t padding)
 {
-	const unsigned char	 head[FCGI_RECORD_BYTES] = { 1, (unsigned char)type, 0, 1,
+	const unsigned char	 head[FCGI_HEADER_LEN] = { 1, (unsigned char)type, 0, 1,
 	    (unsigned char)(len >> 8), (unsigned char)len, (unsigned char)padding };
 	static const char	 zeros[256];
 
@@ -235,7 +234,7 @@ cook(struct recipe *r, struct buf *out)
 	}
 	put_text(&body, (size_t)next(r) << (next(r) & 5), next(r));
 	put_record(out, RECORD_BEGIN, "\0\1\0\0\0\0\0\0", 8, odd & 0x40 ? 8 : 0);
-	put_stream(out, RECORD_PARAMS, &pairs, r, odd & 0x80 ? 8 : 0);
+	put_stream(out, FCGI_PARAMS, &pairs, r, odd & 0x80 ? 8 : 0);
 	put_stream(out, RECORD_STDIN, &body, r, next(r));
 	buf_fini(&pairs);
 	buf_fini(&body);

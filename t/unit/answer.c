@@ -51,7 +51,7 @@ expected(struct buf *b, uint16_t id, const char *cgi, size_t len)
 
 	ck_assert_ptr_nonnull(bytes);
 	n = fcgi_stdout(bytes, id, cgi, len);
-	fcgi_end(bytes + n, id, FCGI_STATUS_COMPLETE);
+	fcgi_end(bytes + n, id, FCGI_REQUEST_COMPLETE);
 	buf_add(b, bytes, n + FCGI_END_BYTES);
 	free(bytes);
 }
@@ -129,7 +129,7 @@ START_TEST(who_has_sent_more_than_was_read_gets_to_read_the_answer)
 	ck_assert_int_eq((int)write(theirs, "and more of it", 14), 14);
 	ev_run(loop, EVRUN_NOWAIT);
 	ck_assert(read_all(&got, 65536));
-	ck_assert_ptr_nonnull(strstr(got.data + FCGI_RECORD_BYTES, "413"));
+	ck_assert_ptr_nonnull(strstr(got.data + FCGI_HEADER_LEN, "413"));
 	fd_close(&theirs);
 	ev_run(loop, EVRUN_ONCE);
 	ck_assert_uint_eq(answers_count(answers), 0);
@@ -162,7 +162,7 @@ START_TEST(what_could_not_be_built_is_503)
 	begin();
 	answers_send(answers, ours, 9, &cgi);
 	ck_assert(read_all(&got, 65536));
-	ck_assert_ptr_nonnull(strstr(got.data + FCGI_RECORD_BYTES, "Status: 503"));
+	ck_assert_ptr_nonnull(strstr(got.data + FCGI_HEADER_LEN, "Status: 503"));
 	ck_assert_int_eq(got.data[3], 9);
 	buf_fini(&got);
 	end();

@@ -77,7 +77,7 @@ START_TEST(large_content_is_cut_into_records)
 	struct chunk	*p = chunk_new_last(9, content, sizeof(content));
 
 	ck_assert_ptr_nonnull(p);
-	ck_assert_uint_eq(p->len, sizeof(content) + 4 * FCGI_RECORD_BYTES + FCGI_END_BYTES);
+	ck_assert_uint_eq(p->len, sizeof(content) + 4 * FCGI_HEADER_LEN + FCGI_END_BYTES);
 	chunk_unref(&p);
 	ck_assert_ptr_null(chunk_new(1, content, SIZE_MAX));
 }

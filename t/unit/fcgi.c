@@ -126,7 +126,7 @@ START_TEST(good)
 	for (n = 0; n < len; n++) {
 		ck_assert_msg(examine(says, bytes, n, &seen) == FCGI_MORE,
 		    "%s: its first %zu bytes are not FCGI_MORE: %s", says, n, seen.why);
-		ck_assert_uint_eq(seen.request_id, n < FCGI_RECORD_BYTES ? 0 : id);
+		ck_assert_uint_eq(seen.request_id, n < FCGI_HEADER_LEN ? 0 : id);
 	}
 	buf_add(&more, bytes, len);
 	buf_puts(&more, "what follows is ignored");
@@ -151,8 +151,8 @@ static const struct {
 	{ "there is no version 2", BYTES("\2\1\0\1\0\10\0\0"), FCGI_BAD, 1 },
 	{ "version 1 is asked of every record", BYTES(BEGIN "\2\4\0\1\0\0\0\0"), FCGI_BAD, 17 },
 	{ "GET_VALUES first is told apart", BYTES("\1\11\0\0\0\20\0\0" "\16\0" "FCGI_MAX_CONNS"),
-	    FCGI_GET_VALUES, 4 },
-	{ "unknown management records are, too", BYTES("\1\143\0\0\0\0\0\0"), FCGI_GET_VALUES, 4 },
+	    FCGI_MANAGEMENT, 4 },
+	{ "unknown management records are, too", BYTES("\1\143\0\0\0\0\0\0"), FCGI_MANAGEMENT, 4 },
 	{ "GET_VALUES of a request is nonsense", BYTES("\1\11\0\1\0\0\0\0"), FCGI_BAD, 4 },
 	{ "GET_VALUES amid PARAMS never reaches libfcgi", BYTES(BEGIN "\1\11\0\0\0\0\0\0"), FCGI_BAD, 18 },
 	{ "GET_VALUES amid STDIN never reaches libfcgi", BYTES(BEGIN PARAMS_END "\1\11\0\0\0\0\0\0"), FCGI_BAD, 26 },
@@ -450,15 +450,15 @@ START_TEST(encode)
 	ck_assert_ptr_nonnull(out);
 	for (i = 0; i < len; i++)
 		in[i] = (unsigned char)(i * 31 + i / 256);
-	ck_assert_uint_eq(bytes, len + stdout_cases[_i].records * FCGI_RECORD_BYTES);
+	ck_assert_uint_eq(bytes, len + stdout_cases[_i].records * FCGI_HEADER_LEN);
 	ck_assert_uint_eq(fcgi_stdout(out, 0x1234, in, len), bytes);
 	fcgi_readdress(out, bytes, 0xabcd);
-	for (at = 0; at < bytes; at += FCGI_RECORD_BYTES + n) {
+	for (at = 0; at < bytes; at += FCGI_HEADER_LEN + n) {
 		n = (size_t)out[at + 4] << 8 | out[at + 5];
 		ck_assert_msg(n > 0 && n <= FCGI_MAX_CONTENT, "%s: a record of %zu", says, n);
 		ck_assert_mem_eq(out + at, "\1\6\253\315", 4);
 		ck_assert_mem_eq(out + at + 6, "\0\0", 2);
-		ck_assert_mem_eq(out + at + FCGI_RECORD_BYTES, in + done, n);
+		ck_assert_mem_eq(out + at + FCGI_HEADER_LEN, in + done, n);
 		done += n;
 	}
 	ck_assert_msg(done == len, "%s: %zu bytes of content", says, done);
@@ -472,7 +472,7 @@ START_TEST(end_is_empty_stdout_and_end_request)
 	unsigned char	 out[FCGI_END_BYTES];
 
 	memset(out, 0xff, sizeof(out));
-	fcgi_end(out, 0x0102, FCGI_STATUS_UNKNOWN_ROLE);
+	fcgi_end(out, 0x0102, FCGI_UNKNOWN_ROLE);
 	ck_assert_mem_eq(out, "\1\6\1\2\0\0\0\0" "\1\3\1\2\0\10\0\0" "\0\0\0\0\3\0\0\0", sizeof(out));
 	fcgi_readdress(out, sizeof(out), 7);
 	ck_assert_mem_eq(out, "\1\6\0\7\0\0\0\0" "\1\3\0\7\0\10\0\0" "\0\0\0\0\3\0\0\0", sizeof(out));
