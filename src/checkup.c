@@ -38,7 +38,7 @@
 #include "base/opts.h"
 #include "base/title.h"
 #include "checkup.h"
-#include "shared/db.h"
+#include "shared/conninfo.h"
 
 #define CLOCK_OFFSET_S		2.0	/* more than this between database and this machine is worth a word */
 #define CONNECT_TIMEOUT		"5"	/* s; what --database says counts */
@@ -402,8 +402,8 @@ say_unreachable(const char *error)
 	for (i = 0; line[i] != '\0'; i++)
 		if (line[i] == '\n')
 			line[i] = ' ';
-	if (db_advice(error) != NULL)
-		say("error", "database: %s: %s", line, db_advice(error));
+	if (conninfo_advice(error) != NULL)
+		say("error", "database: %s: %s", line, conninfo_advice(error));
 	else
 		say("error", "database: %s: say where it is with --database or SEATCAST_DATABASE, "
 		    "e.g. \"host=/run/postgresql dbname=tickets user=seatcast_reader\"", line);

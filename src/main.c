@@ -24,7 +24,7 @@
 #include "checkup.h"
 #include "commit.h"
 #include "config.h"
-#include "shared/db.h"
+#include "shared/conninfo.h"
 #include "shared/inherit.h"
 
 #define EXIT_USAGE	2
@@ -128,7 +128,7 @@ main(int argc, char **argv)
 		break;
 	}
 	title_set("%s", opts.check ? "check" : "starting");	/* the command line may hold a password */
-	if (opts.database != NULL && !db_conninfo_ok(opts.database))
+	if (opts.database != NULL && !conninfo_ok(opts.database))
 		return (usage_error("--database", "nothing that libpq can read (not shown, as there may be a password in it): write "
 		    "\"host=... dbname=... user=...\", with '' around a value that has spaces, or a URI in which @ is %40 and / is %2F"));
 	tzset();		/* before any fork, and once: syslog */

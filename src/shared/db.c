@@ -34,6 +34,7 @@
 #include "base/mono.h"
 #include "base/must.h"
 #include "shared/board.h"
+#include "shared/conninfo.h"
 #include "shared/db.h"
 #include "shared/hosts.h"
 
@@ -197,8 +198,8 @@ lose(struct db *db, const char *why)
 		db->lost_ms = mono_ms();
 		board_add(db->slot, BOARD_database_away, 1);
 		board_add(db->slot, BOARD_database_losses, 1);
-		if (db_advice(line) != NULL)
-			log_warnx("database: refused: %s; waiting does not mend that: %s", line, db_advice(line));
+		if (conninfo_advice(line) != NULL)
+			log_warnx("database: refused: %s; waiting does not mend that: %s", line, conninfo_advice(line));
 		else
 			log_warnx("database: lost: %s; trying again until it is back", line);
 	} else
@@ -536,60 +537,6 @@ on_deadline(struct ev_loop *ev, ev_timer *w, int revents)
 		lose(db, "no answer to a query in time");
 	} else
 		answer(q, NULL, "the database did not answer in time", "");
-}
-
-/*
- * An @ or / in a URI's password that is not encoded splits it in wrong places:
- * libpq would then show parts of it as a host's name or port.
- */
-bool
-db_conninfo_ok(const char *conninfo)
-{
-	bool			 uri = strstr(conninfo, "://") != NULL, ok;
-	PQconninfoOption	*options = PQconninfoParse(conninfo, NULL), *p;
-
-	ok = options != NULL;
-	for (p = options; ok && p->keyword != NULL; p++) {
-		if (p->val == NULL)
-			continue;
-		if (strcmp(p->keyword, "port") == 0)
-			ok = strspn(p->val, "0123456789,") == strlen(p->val);
-		else if (strncmp(p->keyword, "host", 4) == 0 || (uri && strcmp(p->keyword, "dbname") == 0))
-			ok = strchr(p->val, '@') == NULL || p->val[0] == '@';	/* "@name": an abstract socket */
-	}
-	PQconninfoFree(options);
-	return (ok);
-}
-
-/*
- * libpq has no SQLSTATE for an attempt to connect, only the server's words; in
- * another language than English there is no advice, and the words are there.
- */
-const char *
-db_advice(const char *error)
-{
-	static const struct {
-		const char *words, *advice;
-	} causes[] = {
-		{ "password authentication failed", "give the role's password in PGPASSWORD or a passfile, or set it: ALTER ROLE ... PASSWORD" },
-		{ "no password supplied", "the server wants a password: PGPASSWORD or a passfile" },
-		{ "Peer authentication failed", "this system user may not be that role over the unix socket: run as the user of its name, map the two "
-		    "in pg_ident.conf, or connect with host=localhost and a password" },
-		{ "Ident authentication failed", "this system user may not be that role: map the two in pg_ident.conf, or use a password" },
-		{ "no pg_hba.conf entry", "add a line for this host, role and database to pg_hba.conf, and reload the server" },
-		{ "is not permitted to log in", "let it: ALTER ROLE ... LOGIN" },
-		{ "permission denied for database", "let it in: GRANT CONNECT ON DATABASE ... TO ..." },
-		{ "role \"", "make the roles: psql -f sql/install.sql; or mend the name in --database" },
-		{ "database \"", "make it: createdb and psql -f sql/install.sql; or mend the name in --database" },
-		{ "certificate verify failed", "look at sslrootcert and sslmode in --database" },
-	};
-	size_t i;
-
-	for (i = 0; i < sizeof(causes) / sizeof(causes[0]); i++)
-		if (strstr(error, causes[i].words) != NULL &&
-		    (strchr(causes[i].words, '"') == NULL || strstr(error, "\" does not exist") != NULL))
-			return (causes[i].advice);
-	return (NULL);
 }
 
 struct db *

@@ -61,8 +61,6 @@ struct db_query {
 };
 
 /* conninfo NULL or "": libpq's environment.  slot counts connects and losses.  NULL: ENOMEM.  Connects with db_open or the first query. */
-bool		 db_conninfo_ok(const char *conninfo);	/* can libpq read it?  Connects nowhere */
-const char	*db_advice(const char *error);	/* an attempt's error that waiting does not mend: what does.  NULL: waiting may */
 struct db	*db_new(struct ev_loop *ev, const char *conninfo, struct board_slot *slot);
 void		 db_open(struct db *db);	/* connect now, so that the first query need not wait for it */
 void		 db_free(struct db **dbp);	/* queued queries are forgotten, not answered */
