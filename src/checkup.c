@@ -31,6 +31,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/confine.h"
 #include "base/fd.h"
 #include "base/listener.h"
 #include "base/log.h"
@@ -345,6 +346,17 @@ tell_of_users(const struct opts *o)
 		    "or say with --user-param who is logged in\n");
 }
 
+/* What somebody would have who got in. */
+static void
+tell_of_rights(const struct opts *o)
+{
+	char	means[128];
+
+	if (geteuid() == 0)
+		tell("user: root, of whose rights nothing here has any use: run it as a user of its own\n");
+	tell("confined: %s\n", o->unconfined ? "no: --unconfined" : confine_means(means, sizeof(means)));
+}
+
 static void
 check_database(PGconn *conn, const struct opts *o)
 {
@@ -422,6 +434,7 @@ check_all(const struct opts *o)
 	check_descriptors(o);
 	check_backlog();
 	check_socket(o);
+	tell_of_rights(o);
 }
 
 int
@@ -445,6 +458,7 @@ check_and_log(const struct opts *o, pid_t parent)
 	log_process("check");
 	title_set("check");
 	to_log = true;
+	confine(CONFINE_LOOP);	/* it asks the database, as they do */
 	check_all(o);
 	if (errors + warnings == 0)
 		log_info("all is well, as --check would say");

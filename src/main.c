@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "base/confine.h"
 #include "base/cred.h"
 #include "base/fd.h"
 #include "base/listener.h"
@@ -135,6 +136,8 @@ main(int argc, char **argv)
 	log_open(opts.log_level, opts.log_target == OPTS_SYSLOG);
 	if (opts.check)
 		return (check_main(&opts));
+	if (!opts.unconfined)
+		confine_start(conninfo_has_password(opts.database));
 	ignore_signals();
 	if ((status = check_together(&opts)) != 0 || (status = open_sockets(&opts, &listen_fd, &control_fd)) != 0)
 		return (status);

@@ -36,4 +36,5 @@ OPT(base_path, "base-path", PREFIX, NULL, 1, 255, "PATH", "what stands before /a
 OPT(drain_timeout_ms, "drain-timeout", DURATION, 10000, 0, 3600000, "DURATION", "SIGTERM: over how long streams are ended")
 OPT(log_level, "log-level", LEVEL, LOG_LEVEL_INFO, 0, 0, "LEVEL", "error, warn, info or debug")
 OPT(log_target, "log-target", TARGET, OPTS_STDERR, 0, 0, "stderr|syslog", "where the log goes")
+OPT(unconfined, "unconfined", FLAG, 0, 0, 1, NULL, "for debuggers and the like: without seccomp, Landlock and what goes with them")
 OPT(check, "check", FLAG, 0, 0, 1, NULL, "test database, schema and privileges, say what is wrong, exit 0 or 1")

@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/confine.h"
 #include "base/evloop.h"
 #include "base/fd.h"
 #include "base/log.h"
@@ -304,6 +305,7 @@ loop_main(const struct inherit *in)
 	lp->polls_left = SNAPSHOT_WATCH_POLLS;
 	poller_resume(lp->poller);
 	on_idle(lp);			/* until the first viewer comes */
+	confine(CONFINE_LOOP);
 	if (chan_send(&lp->master, CHAN_READY, NULL, NULL) == -1)
 		fatal("master");
 

@@ -24,6 +24,7 @@
 
 #include <utlist.h>
 
+#include "base/confine.h"
 #include "base/evloop.h"
 #include "base/fd.h"
 #include "base/listener.h"
@@ -446,8 +447,12 @@ master_main(const struct opts *o, int listen_fd, int control_fd)
 	log_info("serving %s with %ld workers; at most %ld groups and %ld streams",
 	    o->listen != NULL ? o->listen : listen_fd != -1 ? "on descriptor 0" : "workers that join",
 	    listen_fd != -1 ? o->workers : 0, o->max_groups, o->max_streams);
+	if (geteuid() == 0)
+		log_info("running as root, of whose rights nothing here has any use: run it as a user of its own, "
+		    "as etc/seatcast.service and etc/rc.seatcast do");
 	if (control_fd != -1)
 		control_start(m);
+	confine(CONFINE_MASTER);
 	start_workers(m);
 	if (listen_fd == -1)
 		tell_ready(m);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 #include <libpq-fe.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/must.h"
@@ -26,6 +27,21 @@ conninfo_ok(const char *conninfo)
 	}
 	PQconninfoFree(options);
 	return (ok);
+}
+
+/* One in a file is in that file: who may read it needs no memory of ours. */
+bool
+conninfo_has_password(const char *conninfo)
+{
+	const char		*variable = getenv("PGPASSWORD");
+	bool			 has = variable != NULL && variable[0] != '\0';
+	PQconninfoOption	*options = PQconninfoParse(conninfo != NULL ? conninfo : "", NULL), *p;
+
+	for (p = options; !has && p != NULL && p->keyword != NULL; p++)
+		has = p->val != NULL && p->val[0] != '\0' &&
+		    (strcmp(p->keyword, "password") == 0 || strcmp(p->keyword, "sslpassword") == 0);
+	PQconninfoFree(options);
+	return (has);
 }
 
 /*

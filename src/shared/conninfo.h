@@ -14,6 +14,9 @@
 /* Can libpq read it, and without showing parts of a password as something else? */
 bool		 conninfo_ok(const char *conninfo);
 
+/* Is a password in it, or in libpq's environment? */
+bool		 conninfo_has_password(const char *conninfo);
+
 /* An attempt's error that waiting does not mend: what does.  Static text; NULL: waiting may. */
 const char	*conninfo_advice(const char *error);
 

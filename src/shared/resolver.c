@@ -77,7 +77,7 @@ lookup_main(void *arg)
 	return (NULL);
 }
 
-/* Signals are for the event loop's thread, which has its handlers.  0 or -1. */
+/* Signals are for the event loop's thread, which has its handlers; but for the one that is an answer to the thread's own call (confine.c).  0 or -1. */
 static int
 start_thread(struct lookup *l)
 {
@@ -91,6 +91,7 @@ start_thread(struct lookup *l)
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
 	pthread_attr_setstacksize(&attr, STACK_BYTES);
 	sigfillset(&all);
+	sigdelset(&all, SIGSYS);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	error = pthread_create(&thread, &attr, lookup_main, l);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);

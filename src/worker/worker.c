@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/confine.h"
 #include "base/evloop.h"
 #include "base/fd.h"
 #include "base/log.h"
@@ -315,6 +316,7 @@ worker_main(const struct inherit *in)
 	ev_prepare_start(w->ev, &w->done);
 	if (in->draining)
 		drain(w);
+	confine(CONFINE_WORKER);
 	if (chan_send(&w->master, CHAN_READY, NULL, NULL) == -1)
 		fatal("master");
 

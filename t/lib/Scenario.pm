@@ -228,7 +228,7 @@ sub done {
 	}
 	Deploy::stop_server($stage) if ($stage->{web} // '') eq 'web';	# as it wants to be: killed, it would leave its own processes
 	my @bad = grep { !$o{allow} || $_ !~ $o{allow} } $self->log_text('seatcast') =~
-	    /^(.*(?:AddressSanitizer|LeakSanitizer|ThreadSanitizer|runtime error:|must: |\bfatal\b|==\d+== (?:Invalid|Conditional)|Z error ).*)$/mg;
+	    /^(.*(?:AddressSanitizer|LeakSanitizer|ThreadSanitizer|runtime error:|must: |\bfatal\b|==\d+== (?:Invalid|Conditional)|Z error |confined: ).*)$/mg;
 	is(join("\n", @bad), '', 'the log is clean');
 	$self->keep if !Test::More->builder->is_passing;
 	is(join("\n", $stage->strike), '', 'all stopped when asked');
