@@ -60,9 +60,10 @@ $$;
 
 CREATE OR REPLACE FUNCTION seatcast.match_state(match_id bigint)
 RETURNS TABLE (block_id bigint, seat_id bigint, status text, hold_expires_at timestamptz) LANGUAGE sql STABLE AS $$
-    SELECT s.block_id::bigint, s.id::bigint, coalesce(n.status, 'AVAILABLE'), n.hold_expires_at
+    SELECT s.block_id::bigint, s.id::bigint, coalesce(a.status::text, 'AVAILABLE'),
+           CASE WHEN a.status::text = 'HOLD' THEN seatcast.as_instant(a.hold_expires_at) END
       FROM site.seats s
-      LEFT JOIN LATERAL seatcast.status_of($1, s.id) AS n ON true
+      LEFT JOIN site.allocations a ON a.match_id = $1 AND a.seat_id = s.id
 $$;
 
 -- The seats of a match with updated_at later than `since`, or none. updated_at <= infinity tells nothing but the planner: without
@@ -70,18 +71,43 @@ $$;
 -- table. Which block a seat is in, only `seats` says.
 CREATE OR REPLACE FUNCTION seatcast.match_stamped(match_id bigint, since timestamptz)
 RETURNS TABLE (block_id bigint, seat_id bigint, status text, hold_expires_at timestamptz) LANGUAGE sql STABLE AS $$
-    WITH changed AS (
-        SELECT a.seat_id FROM site.allocations a
-         WHERE a.match_id = $1 AND a.updated_at > seatcast.as_stored($2, (SELECT x.updated_at FROM site.allocations x LIMIT 0)) AND a.updated_at <= 'infinity'
-        UNION
-        SELECT a.seat_id FROM site.allocations a
-         WHERE a.match_id = $1 AND a.updated_at IS NULL
-    )
-    SELECT s.block_id::bigint, c.seat_id::bigint, n.status, n.hold_expires_at
-      FROM changed c
+    SELECT s.block_id::bigint, c.seat_id::bigint, coalesce(c.status, 'AVAILABLE'), CASE WHEN c.status = 'HOLD' THEN seatcast.as_instant(c.hold_expires_at) END
+      FROM (SELECT a.seat_id, a.status::text AS status, a.hold_expires_at FROM site.allocations a
+             WHERE a.match_id = $1 AND a.updated_at > seatcast.as_stored($2, (SELECT x.updated_at FROM site.allocations x LIMIT 0)) AND a.updated_at <= 'infinity'
+            UNION ALL
+            SELECT a.seat_id, a.status::text, a.hold_expires_at FROM site.allocations a
+             WHERE a.match_id = $1 AND a.updated_at IS NULL) AS c
      CROSS JOIN LATERAL (SELECT z.block_id FROM site.seats z WHERE z.id = c.seat_id LIMIT 1) AS s
-     CROSS JOIN LATERAL seatcast.status_of($1, c.seat_id) AS n
 $$;
+
+-- Without the unique index a seat may have several rows, and the most taken one counts, whichever was written (changes_exact.sql).
+-- With it the row that was written is the seat's row, and is not looked for again among all the dead versions of it that a
+-- transaction which stays open keeps.
+DO $$
+BEGIN
+    IF NOT seatcast.has_index(seatcast.site_table('allocations'), '{match_id,seat_id}', 'unique') THEN
+        CREATE OR REPLACE FUNCTION seatcast.match_state(match_id bigint)
+        RETURNS TABLE (block_id bigint, seat_id bigint, status text, hold_expires_at timestamptz) LANGUAGE sql STABLE AS $sql$
+            SELECT s.block_id::bigint, s.id::bigint, coalesce(n.status, 'AVAILABLE'), n.hold_expires_at
+              FROM site.seats s
+              LEFT JOIN LATERAL seatcast.status_of($1, s.id) AS n ON true
+        $sql$;
+        CREATE OR REPLACE FUNCTION seatcast.match_stamped(match_id bigint, since timestamptz)
+        RETURNS TABLE (block_id bigint, seat_id bigint, status text, hold_expires_at timestamptz) LANGUAGE sql STABLE AS $sql$
+            WITH changed AS (
+                SELECT a.seat_id FROM site.allocations a
+                 WHERE a.match_id = $1 AND a.updated_at > seatcast.as_stored($2, (SELECT x.updated_at FROM site.allocations x LIMIT 0)) AND a.updated_at <= 'infinity'
+                UNION
+                SELECT a.seat_id FROM site.allocations a
+                 WHERE a.match_id = $1 AND a.updated_at IS NULL
+            )
+            SELECT s.block_id::bigint, c.seat_id::bigint, n.status, n.hold_expires_at
+              FROM changed c
+             CROSS JOIN LATERAL (SELECT z.block_id FROM site.seats z WHERE z.id = c.seat_id LIMIT 1) AS s
+             CROSS JOIN LATERAL seatcast.status_of($1, c.seat_id) AS n
+        $sql$;
+    END IF;
+END $$;
 
 -- When the last poll was, less the overlap, and the next cursor. since NULL: all is to be told. Internal.
 CREATE OR REPLACE FUNCTION seatcast.last_poll(cursor text, OUT since timestamptz, OUT next_cursor text)
@@ -138,7 +164,7 @@ END $$;
 CREATE OR REPLACE FUNCTION seatcast.match_snapshot(match_id bigint)
 RETURNS TABLE (block_id bigint, seat_id bigint, status text, hold_expires_at timestamptz, next_cursor text, as_of timestamptz)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_nestloop = off AS $$
 #variable_conflict use_column
 BEGIN
     RETURN QUERY SELECT m.*, NULL::text, NULL::timestamptz FROM seatcast.match_state($1) AS m ORDER BY m.block_id, m.seat_id;
