@@ -3,7 +3,7 @@
 # the table of doc/performance.md.
 #
 #	perl bench/table.pl			all of it: some 20 minutes on two cores
-#	perl bench/table.pl --short		one round of a few rows: a minute; fails when a ratio is twice that of the document
+#	perl bench/table.pl --short		two rows: a minute; fails when a ratio is more than twice what the document says, in three rounds out of three
 #	perl bench/table.pl --rounds 3 --seconds 10 --rows many,one --servers fcgi,seatcast
 #	perl bench/table.pl --svg doc/performance.svg		draws the rows, too
 #
@@ -31,7 +31,7 @@ use Scenario;
 my ($short, $rounds, $seconds, $rows, $servers, $svg);
 GetOptions(short => \$short, 'rounds=i' => \$rounds, 'seconds=i' => \$seconds, 'rows=s' => \$rows, 'servers=s' => \$servers, 'svg=s' => \$svg)
     or die "see the first lines of $0\n";
-$rounds //= $short ? 1 : 3;
+$rounds //= 3;
 $seconds //= $short ? 5 : 10;
 Test::More->builder->no_ending(1);
 $| = 1;
@@ -40,7 +40,7 @@ my %row = (		# viewers, blocks, changed seats a second
 	many => [1000, 10, 100], more => [5000, 10, 100], one => [2000, 1, 200], wide => [600, 60, 100],
 	arrive => [2000, 10, 0], idle => [5000, 10, 0],
 );
-my @rows = split /,/, $rows // ($short ? 'one' : 'many,more,one,wide,arrive,idle');
+my @rows = split /,/, $rows // ($short ? 'one,wide' : 'many,more,one,wide,arrive,idle');
 my @servers = split /,/, $servers // ($short ? 'fcgi,seatcast' : 'tcp,fcgi,nchan,node,seatcast');
 my $build = Stage->new->{build};
 my $FIRST = 101;
@@ -61,6 +61,18 @@ sub viewers {
 	return { pid => $pid, in => $in, out => $out };
 }
 sub say_to { my ($v, $word) = @_; print {$v->{in}} "$word\n"; my $line = readline($v->{out}) // die "viewers ended\n"; return split ' ', $line }
+# What has arrived, once nothing more has for longer than anybody's interval: nobody is counted in the middle of a frame.
+sub settled {
+	my ($v) = @_;
+	my @was = (-1) x 2;
+	for (1 .. 20) {
+		my @now = say_to($v, 'report');
+		return @now if $now[1] == $was[1];
+		@was = @now;
+		sleep 1.3;
+	}
+	return @was;
+}
 sub end_of { my ($v) = @_; close $v->{in}; waitpid $v->{pid}, 0; return }
 
 # ---- the servers: each is started for a row, and says where viewers go and which processes are its parts ----
@@ -194,15 +206,15 @@ sub measure {
 	} else {
 		my $settle = time + 1.5;
 		while (time < $settle) { $t->{publish}->() if $t->{publish}; sleep 0.02 }
-		sleep 1.3 if $t->{publish};	# what was sent last arrives, and nobody is counted in the middle of a frame
+		settled($v) if $t->{publish};
 		say_to($v, 'mark');
 		my ($began, $wait) = ($used->(), time + ($name eq 'idle' ? 3 : 1) * $seconds);
 		my $t0 = time;
 		while (time < $wait) { $t->{publish}->() if $t->{publish}; sleep 0.02 }
+		sleep 1.1 if $t->{publish};		# what was written last is delivered
 		my ($ended, $t1) = ($used->(), time);
-		sleep 1.3;			# what was sent last arrives
-		my (undef, $events, $bytes, $odd, $gone, $p50, $p99) = say_to($v, 'report');
-		@r{qw(events bytes odd lost p50 p99)} = ($events, $bytes, $t->{publishes} ? 0 : $odd, $gone, $p50, $p99);	# who publishes by itself is always in the middle
+		my (undef, $events, $bytes, $odd, $gone, $p50, $p99) = $t->{publish} ? settled($v) : say_to($v, 'report');	# who publishes by itself never ends
+		@r{qw(events bytes odd lost p50 p99)} = ($events, $bytes, $t->{publishes} ? 0 : $odd, $gone, $p50, $p99);
 		my $per = $name eq 'idle' ? $count * ($t1 - $t0) : $events || 1;
 		$r{$_} = ($ended->{$_} - $began->{$_}) / $per for @parts;
 	}
@@ -220,20 +232,31 @@ sub spread { my @s = sort { $a <=> $b } @_; return @s == 1 ? sprintf '%.3g', $s[
 
 printf "%s, %d cores, load %s; %d rounds of %d s\n\n", scalar localtime, scalar(() = Stage::slurp('/proc/cpuinfo') =~ /^processor/mg),
     (split ' ', Stage::slurp('/proc/loadavg'))[0], $rounds, $seconds;
-my ($bad, %ratio, @drawn) = (0);
+# What the document says, between <!-- ratios and -->: "one seatcast 1.2".
+my ($text) = Stage::slurp("$FindBin::Bin/../doc/performance.md") =~ /<!-- ratios\n(.*?)-->/s;
+my %said = ($text // '') =~ /^(\w+ \w+) ([\d.]+)$/mg;
+sub too_dear { my ($what, $ratio) = @_; return defined $said{$what} && $ratio > 2 * $said{$what} }
+
+my ($bad, %least, @drawn) = (0);
 for my $name (@rows) {
 	my (%seen, %floor);
 	for my $round (1 .. $rounds) {
+		my $wrong = 0;
 		for my $server (@servers) {
 			my $r = measure($name, $server) // next;
 			if ($r->{lost} || $r->{odd}) {
-				$bad++;
+				$wrong++;
 				print "! $name, $server: $r->{lost} viewers closed, $r->{odd} with other events than the rest of their block\n";
 			}
 			$floor{$round} = $r->{all} if $server eq 'fcgi';
 			push @{$seen{$server}{$_}}, $r->{$_} for grep { defined $r->{$_} } qw(app web db all ms p50 p99);
-			push @{$seen{$server}{ratio}}, $r->{all} / $floor{$round} if $floor{$round};
+			next if !$floor{$round};
+			push @{$seen{$server}{ratio}}, my $ratio = $r->{all} / $floor{$round};
+			$least{"$name $server"} = $ratio if $ratio < ($least{"$name $server"} // 9e9);
+			$wrong++ if $short && too_dear("$name $server", $ratio);
 		}
+		$bad += $wrong if !$short || $round == $rounds;		# the short form believes one good round of three
+		last if $short && !$wrong;
 	}
 	my ($count, $blocks, $changes) = @{$row{$name}};
 	my $unit = $name eq 'arrive' ? 'us a stream' : $name eq 'idle' ? 'us per viewer and second' : 'us an event';
@@ -243,7 +266,6 @@ for my $name (@rows) {
 		my $s = $seen{$server};
 		printf "| %s | %s | %s | %s | %s | %s | %s |\n", $server, (map { $s->{$_} ? spread(@{$s->{$_}}) : '' } qw(app web db all ratio)),
 		    $name eq 'arrive' ? spread(@{$s->{ms}}) : sprintf '%.1f / %.1f', map { median(@$_) / 1000 } @$s{qw(p50 p99)};
-		$ratio{"$name $server"} = median(@{$s->{ratio}}) if $s->{ratio};
 		push @drawn, { name => $name, server => $server, unit => $unit, map { $_ => $s->{$_} ? median(@{$s->{$_}}) : 0 } qw(app web db) };
 	}
 	print "\n";
@@ -282,15 +304,9 @@ sub draw {
 	return;
 }
 
-# What the document says, between <!-- ratios --> and the next empty line: "one seatcast 1.2".
 if ($short) {
-	my ($text) = Stage::slurp("$FindBin::Bin/../doc/performance.md") =~ /<!-- ratios\n(.*?)-->/s;
-	my %said = ($text // '') =~ /^(\w+ \w+) ([\d.]+)$/mg;
-	for my $what (sort keys %ratio) {
-		next if !$said{$what};
-		my $good = $ratio{$what} <= 2 * $said{$what};
-		printf "%s %s: %.2f times the floor; the document says %.2f\n", $good ? 'ok' : 'NOT OK', $what, $ratio{$what}, $said{$what};
-		$bad++ if !$good;
+	for my $what (grep { defined $said{$_} } sort keys %least) {
+		printf "%s %s: %.2f times the floor; the document says %.2f\n", too_dear($what, $least{$what}) ? 'NOT OK' : 'ok', $what, $least{$what}, $said{$what};
 	}
 }
 print "NOT OK: see the lines above\n" if $bad;
