@@ -20,6 +20,7 @@
  * begun, answer 500 by themselves (FastCGI 1.0, 5.5; FASTCGI.md 3.5).
  */
 #include <sys/socket.h>
+#include <sys/uio.h>
 
 #include <bsd/stdlib.h>
 #include <errno.h>
@@ -190,18 +191,24 @@ set_version(struct viewer *v, uint64_t version)
 	v->pass = NULL;
 }
 
+/* The same for this viewer's request; takes the reference.  NULL: ENOMEM, or p was. */
+static struct chunk *
+address(const struct viewer *v, struct chunk *p)
+{
+	struct chunk *own;
+
+	if (p == NULL || v->request_id == FRAMES_REQUEST_ID)
+		return (p);
+	own = chunk_readdressed(p, v->request_id);
+	chunk_unref(&p);
+	return (own);
+}
+
 /* Make p the viewer's pending chunk; takes the reference.  1, or -1: ENOMEM, or p was NULL for that reason. */
 static int
 give(struct viewer *v, struct chunk *p)
 {
-	struct chunk *own;
-
-	if (p != NULL && v->request_id != FRAMES_REQUEST_ID) {
-		own = chunk_readdressed(p, v->request_id);
-		chunk_unref(&p);
-		p = own;
-	}
-	if (p == NULL)
+	if ((p = address(v, p)) == NULL)
 		return (-1);
 	must(p->len <= UINT32_MAX);
 	v->pending = p;
@@ -354,7 +361,28 @@ fell_behind(struct viewer *v)
 	}
 }
 
-/* Bytes of pending that the connection took; 0: none for now; -1: it is gone. */
+/* What send returned: bytes that the connection took; 0: none for now; -1: it is gone. */
+static ssize_t
+took(struct viewer *v, ssize_t n)
+{
+	if (n >= 0) {
+		v->audience->bytes += n;
+		v->heard_ms = mono_ms();
+		return (n);
+	}
+	v->starved = errno == ENOMEM || errno == ENOBUFS;
+	return (v->starved || errno == EAGAIN || errno == EWOULDBLOCK ? 0 : -1);
+}
+
+/* So many bytes of pending are out. */
+static void
+advance(struct viewer *v, size_t n)
+{
+	v->offset += (uint32_t)n;
+	if (v->offset == v->pending->len)
+		sent_all(v);
+}
+
 static ssize_t
 send_some(struct viewer *v)
 {
@@ -364,10 +392,14 @@ send_some(struct viewer *v)
 		n = send(v->io.fd, v->pending->bytes + v->offset, v->pending->len - v->offset,
 		    MSG_DONTWAIT | MSG_NOSIGNAL);
 	} while (n == -1 && errno == EINTR);
-	if (n >= 0)
-		return (n);
-	v->starved = errno == ENOMEM || errno == ENOBUFS;
-	return (v->starved || errno == EAGAIN || errno == EWOULDBLOCK ? 0 : -1);
+	return (took(v, n));
+}
+
+static void
+drop_gone(struct viewer *v)
+{
+	log_debug("viewer: gone: %s", strerror(errno));
+	viewer_drop(v);
 }
 
 /*
@@ -389,18 +421,13 @@ viewer_push(struct viewer *v)
 			break;
 		}
 		if ((n = send_some(v)) == -1) {
-			log_debug("viewer: gone: %s", strerror(errno));
-			viewer_drop(v);
+			drop_gone(v);
 			return;
 		}
 		if (n == 0)
 			break;
 		heard = true;
-		a->bytes += n;
-		v->offset += (uint32_t)n;
-		v->heard_ms = mono_ms();
-		if (v->offset == v->pending->len)
-			sent_all(v);
+		advance(v, (size_t)n);
 	}
 	if (v->pending != NULL || v->starved)
 		fell_behind(v);
@@ -410,15 +437,47 @@ viewer_push(struct viewer *v)
 	}
 }
 
+/*
+ * The head of a stream, whose reference is taken, and what comes first after it, in one
+ * piece: so the web server wakes up once.  When the connection does not even take the
+ * head, what comes first is chosen anew after it.  -1: it is gone.
+ */
+static ssize_t
+send_opening(struct viewer *v, struct chunk *head)
+{
+	struct iovec	 iov[2];
+	struct msghdr	 msg = { .msg_iov = iov, .msg_iovlen = nitems(iov) };
+	bool		 beat_owed = v->beat_owed;
+	ssize_t		 n = 0;
+
+	if (viewer_next(v) == 1) {
+		iov[0] = (struct iovec){ head->bytes, head->len };
+		iov[1] = (struct iovec){ v->pending->bytes, v->pending->len };
+		n = took(v, sendmsg(v->io.fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL));
+	}
+	if (n > 0 && (size_t)n >= head->len) {
+		advance(v, (size_t)n - head->len);
+		chunk_unref(&head);
+	} else {
+		chunk_unref(&v->pending);
+		v->pending = head;
+		v->pending_version = 0;
+		v->beat_owed = beat_owed;
+		v->offset = n > 0 ? (uint32_t)n : 0;
+	}
+	return (n);
+}
+
 int
 viewer_start(struct viewer *v)
 {
 	struct audience		*a = v->audience;
 	const struct stream_id	 id = v->handover->resume;
 	bool			 known = frames_knows(a->frames, v->set, id);
+	struct chunk		*head;
 
 	must(v->state == VIEWER_WAITING);
-	if (give(v, frames_head(a->frames, v->handover->origin)) == -1)
+	if ((head = address(v, frames_head(a->frames, v->handover->origin))) == NULL)
 		return (-1);
 	if (known) {
 		v->version = id.version;
@@ -430,7 +489,10 @@ viewer_start(struct viewer *v)
 	v->rest = NULL;
 	viewer_move(v, VIEWER_LIVE);
 	board_add(a->slot, BOARD_streams, 1);
-	viewer_push(v);
+	if (send_opening(v, head) != -1)
+		viewer_push(v);
+	else
+		drop_gone(v);
 	return (0);
 }
 

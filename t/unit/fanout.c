@@ -126,6 +126,8 @@ void	*__wrap_malloc(size_t size);
 void	*__wrap_calloc(size_t n, size_t size);
 void	*__wrap_realloc(void *p, size_t size);
 ssize_t	 __wrap_send(int fd, const void *bytes, size_t len, int flags);
+ssize_t	 __real_sendmsg(int fd, const struct msghdr *msg, int flags);
+ssize_t	 __wrap_sendmsg(int fd, const struct msghdr *msg, int flags);
 
 void *__wrap_malloc(size_t size) { return (is_missing() ? NULL : __real_malloc(size)); }
 void *__wrap_calloc(size_t n, size_t size) { return (is_missing() ? NULL : __real_calloc(n, size)); }
@@ -139,6 +141,29 @@ __wrap_send(int fd, const void *bytes, size_t len, int flags)
 		return (-1);
 	}
 	return (__real_send(fd, bytes, len, flags));
+}
+
+/* What a stream begins with, in two pieces.  One connection in eight takes only some of the first, one not all of the second. */
+ssize_t
+__wrap_sendmsg(int fd, const struct msghdr *msg, int flags)
+{
+	struct iovec	 iov[2] = { msg->msg_iov[0], msg->msg_iov[1] };
+	struct msghdr	 some = { .msg_iov = iov, .msg_iovlen = 2 };
+
+	if (is_missing()) {
+		errno = below(2) ? ENOBUFS : ENOMEM;
+		return (-1);
+	}
+	switch (below(8)) {
+	case 0:
+		some.msg_iovlen = 1;
+		iov[0].iov_len = 1 + below(iov[0].iov_len);
+		break;
+	case 1:
+		iov[1].iov_len = below(iov[1].iov_len);
+		break;
+	}
+	return (__real_sendmsg(fd, &some, flags));
 }
 
 /* --- the database ----------------------------------------------------------- */
@@ -880,6 +905,31 @@ START_TEST(a_crowd_shares_its_frames)
 }
 END_TEST
 
+/* Who comes back and has all is told so, whatever its connection takes at first. */
+START_TEST(who_has_all_gets_a_beat)
+{
+	static const struct seat_row	 row = { 1, 3, SEAT_NO_EXPIRY, SEAT_HOLD };
+	const char			*text;
+	int				 fd, i;
+
+	begin(1);
+	apply(SEAT_SNAPSHOT, &row, 1);
+	fd = request(CHAN_STREAM, &block_1, &(struct chan_handover){ .request_id = 1 });	/* whose ids are known */
+	for (i = 0; i < 60; i++) {
+		struct chan_handover	 h = { .request_id = 1, .resume = { EPOCH, now() } };
+		int			 again = request(CHAN_STREAM, &block_1, &h);
+
+		text = answer(again);
+		ck_assert_int_eq(strncmp(text, "Status: 200", 11), 0);
+		ck_assert_msg(strstr(text, "retry: ") != NULL && strstr(text, "event: beat\n") != NULL, "got %s", text);
+		ck_assert_ptr_null(strstr(text, "event: init"));
+		fd_close(&again);
+	}
+	fd_close(&fd);
+	end();
+}
+END_TEST
+
 /* One that is silent, one that is not: a beat comes to each when it was silent for that long. */
 START_TEST(beats_come_after_silence)
 {
@@ -930,6 +980,7 @@ main(void)
 	tcase_add_test(tc, who_waits_has_not_begun);
 	tcase_add_test(tc, who_gives_way_is_told);
 	tcase_add_test(tc, a_crowd_shares_its_frames);
+	tcase_add_test(tc, who_has_all_gets_a_beat);
 	tcase_add_test(tc, beats_come_after_silence);
 	return (unit_main(s));
 }
