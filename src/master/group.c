@@ -270,19 +270,18 @@ group_settle(struct child *loop)
 }
 
 static void
-keep_copy(struct child *loop, uint64_t from, const struct chan_handover *h, int fd)
+keep_copy(struct child *loop, uint64_t from, const struct chan_handover *h, int *fd)
 {
 	struct transfer *f = malloc(sizeof(*f));
 
-	if (f == NULL || fd == -1) {
-		fd_close(&fd);	/* without a net, then */
-		free(f);
+	if (f == NULL) {
+		fd_close(fd);	/* without a net, then */
 		return;
 	}
 	f->number = loop->sent;
 	f->handover = *h;
 	f->from = from;
-	f->fd = fd;
+	f->fd = fd_take(fd);
 	DL_APPEND(loop->transfers, f);
 	if (!ev_is_active(&loop->master->transfer_look))
 		ev_timer_again(loop->master->ev, &loop->master->transfer_look);
@@ -292,19 +291,16 @@ static int
 adopt(struct child *loop, uint64_t from, const struct chan_handover *h, int *fd)
 {
 	struct master	*m = loop->master;
-	int		 copy;
 
 	(void)group_settle(loop);
 	if (client_come(&m->clients, &loop->attendance, h->client, loop->sent + 1, h->kind == CHAN_STREAM) == -1)
 		return (-1);
-	copy = fd_dup(*fd);
-	if (chan_send(&loop->chan, CHAN_ADOPT, h, fd) == -1) {
+	if (chan_send_shared(&loop->chan, CHAN_ADOPT, h, *fd) == -1) {
 		client_go(&m->clients, &loop->attendance, loop->sent + 1);
-		fd_close(&copy);
 		return (-1);
 	}
 	loop->sent++;
-	keep_copy(loop, from, h, copy);
+	keep_copy(loop, from, h, fd);
 	return (0);
 }
 

@@ -2,7 +2,7 @@
 /*
  * The rule for descriptors: from a successful chan_send the channel owns it and
  * closes our copy as soon as sendmsg succeeded (the kernel holds its own
- * reference in flight) or the channel ends.  A received descriptor that the
+ * reference in flight) or the channel ends; what is shared is copied only if it has to wait.  A received descriptor that the
  * table does not allow is closed before the error is reported.
  * ENOMEM and ENOBUFS are "later" in both directions: a healthy peer is not lost
  * for a bad minute of the machine.
@@ -28,7 +28,8 @@
 #include "shared/chan.h"
 #include "shared/refusal.h"
 
-#define REST_S	0.02
+#define REST_S		0.02
+#define READ_BURST	8	/* messages in a row; then others have their turn */
 
 struct chan_header {
 	uint32_t	type;
@@ -124,9 +125,9 @@ is_later(int error)
 	return (error == EAGAIN || error == EWOULDBLOCK || is_without_memory(error));
 }
 
-/* One sendmsg.  0 sent, -1 errno; *fd is closed and -1 after success. */
+/* One sendmsg.  0 sent, -1 errno; fd (-1: none) stays the caller's. */
 static int
-send_now(struct chan *c, const struct chan_header *header, const void *payload, int *fd)
+send_now(struct chan *c, const struct chan_header *header, const void *payload, int fd)
 {
 	union {
 		struct cmsghdr	align;
@@ -144,7 +145,7 @@ send_now(struct chan *c, const struct chan_header *header, const void *payload, 
 	iov[1].iov_len = header->len;
 	msg.msg_iov = iov;
 	msg.msg_iovlen = 2;
-	if (*fd != -1) {
+	if (fd != -1) {
 		struct cmsghdr *cm;
 
 		memset(&control, 0, sizeof(control));
@@ -154,35 +155,40 @@ send_now(struct chan *c, const struct chan_header *header, const void *payload, 
 		cm->cmsg_level = SOL_SOCKET;
 		cm->cmsg_type = SCM_RIGHTS;
 		cm->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(cm), fd, sizeof(int));
+		memcpy(CMSG_DATA(cm), &fd, sizeof(fd));
 	}
 	do {
 		n = sendmsg(c->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
 	} while (n == -1 && errno == EINTR);
-	if (n == -1)
-		return (-1);
-	fd_close(fd);
-	return (0);
+	return (n == -1 ? -1 : 0);
 }
 
-int
-chan_send(struct chan *c, enum chan_type type, const void *payload, int *fd)
+/* Room in the queue for one more.  NULL: errno. */
+static struct chan_queued *
+queue_room(const struct chan *c, size_t len)
+{
+	if (c->queued < c->max_queued)
+		return (calloc(1, sizeof(struct chan_queued) + len));
+	errno = ENOBUFS;
+	return (NULL);
+}
+
+/* 1: sent.  0: it waits, and the channel has the descriptor, or a copy of it.  -1: errno. */
+static int
+send_or_queue(struct chan *c, enum chan_type type, const void *payload, int fd, bool copy)
 {
 	static const struct chan_nothing nothing;
 	struct chan_header	 header = { type, 0 };
 	struct chan_queued	*q;
-	int			 none = -1;
 
 	must(type < CHAN__MAX);
 	must((messages[type].from & c->self) && (messages[type].to & c->peer));
-	must((fd != NULL && *fd != -1) == (messages[type].fd != 0));
+	must((fd != -1) == (messages[type].fd != 0));
 	if (payload == NULL) {
 		must(messages[type].len == sizeof(nothing));
 		payload = &nothing;
 	}
 	header.len = (uint32_t)messages[type].len;
-	if (fd == NULL)
-		fd = &none;
 	if (c->fd == -1) {
 		errno = EPIPE;
 		return (-1);
@@ -193,23 +199,41 @@ chan_send(struct chan *c, enum chan_type type, const void *payload, int *fd)
 	}
 	if (c->queued == 0) {
 		if (send_now(c, &header, payload, fd) == 0)
-			return (0);
+			return (1);
 		if (!is_later(errno))
 			return (-1);
 	}
-	if (c->queued >= c->max_queued) {
-		errno = ENOBUFS;
+	if ((q = queue_room(c, header.len)) == NULL)
+		return (-1);
+	if (copy && (fd = fd_dup(fd)) == -1) {
+		free(q);
 		return (-1);
 	}
-	if ((q = calloc(1, sizeof(*q) + header.len)) == NULL)
-		return (-1);
 	q->header = header;
 	memcpy(q->payload, payload, header.len);
-	q->fd = fd_take(fd);
+	q->fd = fd;
 	DL_APPEND(c->queue, q);
 	c->queued++;
 	ev_io_start(c->ev, &c->out);
 	return (0);
+}
+
+int
+chan_send(struct chan *c, enum chan_type type, const void *payload, int *fd)
+{
+	int rc = send_or_queue(c, type, payload, fd != NULL ? *fd : -1, false);
+
+	if (rc == 1 && fd != NULL)
+		fd_close(fd);
+	else if (rc == 0 && fd != NULL)
+		*fd = -1;
+	return (rc == -1 ? -1 : 0);
+}
+
+int
+chan_send_shared(struct chan *c, enum chan_type type, const void *payload, int fd)
+{
+	return (send_or_queue(c, type, payload, fd, true) == -1 ? -1 : 0);
 }
 
 static void
@@ -252,7 +276,7 @@ on_writable(struct ev_loop *ev, ev_io *w, int revents)
 
 	evloop_check(revents);
 	while (c->queue != NULL) {
-		if (send_now(c, &c->queue->header, c->queue->payload, &c->queue->fd) == -1) {
+		if (send_now(c, &c->queue->header, c->queue->payload, c->queue->fd) == -1) {
 			if (is_without_memory(errno))
 				take_rest(c);
 			if (is_later(errno))
@@ -364,12 +388,17 @@ read_one(struct chan *c)
 	return (true);
 }
 
+/* When many come at once they come in rows. */
 static void
 on_readable(struct ev_loop *ev, ev_io *w, int revents)
 {
+	struct chan	*c = w->data;
+	int		 i;
+
 	(void)ev;
 	evloop_check(revents);
-	(void)read_one(w->data);
+	for (i = 0; i < READ_BURST && c->fd != -1 && read_one(c); i++)
+		;
 }
 
 void

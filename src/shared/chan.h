@@ -151,6 +151,8 @@ int	chan_release(struct chan *c);	/* stops; the descriptor is the caller's again
  * 0, or -1: ENOBUFS (queue full), EPIPE, ETOOMANYREFS, ENOMEM …
  */
 int	chan_send(struct chan *c, enum chan_type type, const void *payload, int *fd);
+/* The same for a descriptor that stays the caller's. */
+int	chan_send_shared(struct chan *c, enum chan_type type, const void *payload, int fd);
 
 const char *chan_type_name(enum chan_type t);
 

@@ -314,16 +314,22 @@ has_memory(struct acceptor *in)
 	return (false);
 }
 
+/* Over TCP: frames go out at once, and dead peers are found. */
+static void
+tune_tcp(int fd)
+{
+	int on = 1;
+
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	(void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+}
+
 static void
 admit(struct acceptor *in, int fd)
 {
 	struct connection	*c = in->spare;
-	int			 on = 1;
 
 	in->spare = NULL;
-	/* over TCP: frames go out at once, and dead peers are found; on a unix socket neither applies */
-	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-	(void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
 	c->acceptor = in;
 	c->fd = fd;
 	ev_io_init(&c->io, on_readable, fd, EV_READ);
@@ -343,6 +349,8 @@ take(struct acceptor *in, int fd, const struct sockaddr_storage *peer)
 {
 	in->starved = false;
 	if (is_web_server(in->allowed, peer)) {
+		if (peer->ss_family != AF_UNIX)
+			tune_tcp(fd);
 		admit(in, fd);
 		return;
 	}

@@ -47,8 +47,11 @@ replay(struct service *s, const void *bytes, size_t len)
 {
 	if (s->replay_fd == -1 && (s->replay_fd = memfd_create("request", MFD_CLOEXEC)) == -1)
 		return (-1);
-	if (pwrite(s->replay_fd, bytes, len, 0) != (ssize_t)len || ftruncate(s->replay_fd, (off_t)len) == -1 ||
-	    lseek(s->replay_fd, 0, SEEK_SET) == -1)
+	/* a file that the last request left longer is cut; one that was shorter grows by itself */
+	if (len < s->replay_len && ftruncate(s->replay_fd, (off_t)len) == -1)
+		return (-1);
+	s->replay_len = len;
+	if (pwrite(s->replay_fd, bytes, len, 0) != (ssize_t)len || lseek(s->replay_fd, 0, SEEK_SET) == -1)
 		return (-1);
 	return (0);
 }

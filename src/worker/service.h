@@ -34,6 +34,7 @@ struct service {
 	struct writes		*writes;
 	struct request		*requests;	/* all of them */
 	int			 replay_fd;	/* memory from which libfcgi reads; -1: not made yet */
+	size_t			 replay_len;	/* of what is in it */
 	bool			 draining;	/* streams are refused */
 	bool			 overloaded;	/* the last hand-over found no room; logged */
 };

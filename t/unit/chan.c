@@ -23,6 +23,7 @@ struct seen {
 	enum chan_type		 type;
 	union chan_payload	 payload;
 	int			 fd;
+	int64_t			 spread_ms[3];	/* of the first messages, if they are DRAIN */
 };
 
 static const struct chan_handover good = { .key = { 1, 101 }, .view = { VIEW_BLOCK, 1, { 101 } }, .request_id = 7,
@@ -36,6 +37,8 @@ on_message(struct chan *c, enum chan_type type, const union chan_payload *p, int
 {
 	struct seen *s = c->arg;
 
+	if (type == CHAN_DRAIN && s->messages < (int)nitems(s->spread_ms))
+		s->spread_ms[s->messages] = p->drain.spread_ms;
 	s->messages++;
 	s->type = type;
 	s->payload = *p;
@@ -117,12 +120,35 @@ START_TEST(messages_stay_apart_and_in_order)
 	for (d.spread_ms = 1; d.spread_ms <= 3; d.spread_ms++)
 		ck_assert_int_eq(chan_send(&master, CHAN_DRAIN, &d, NULL), 0);
 	turn(1);
-	ck_assert_int_eq(at_worker.payload.drain.spread_ms, 1);
-	turn(1);
-	ck_assert_int_eq(at_worker.payload.drain.spread_ms, 2);
-	turn(3);
-	ck_assert_int_eq(at_worker.payload.drain.spread_ms, 3);
 	ck_assert_int_eq(at_worker.messages, 3);
+	ck_assert_int_eq(at_worker.spread_ms[0], 1);
+	ck_assert_int_eq(at_worker.spread_ms[1], 2);
+	ck_assert_int_eq(at_worker.spread_ms[2], 3);
+}
+END_TEST
+
+/* Sent at once or after a wait in the queue: the sender has its own, and nobody has more than he was given. */
+START_TEST(a_shared_descriptor_stays_the_senders)
+{
+	struct chan_handover	h = good;
+	int			pipe_fds[2], sent = 0;
+
+	ck_assert_int_eq(pipe(pipe_fds), 0);
+	while (worker.queued < 4) {
+		ck_assert_int_eq(chan_send_shared(&worker, CHAN_HANDOVER, &h, pipe_fds[0]), 0);
+		ck_assert_int_lt(++sent, 100000);
+	}
+	ck_assert_int_eq(chan_send_shared(&worker, CHAN_HANDOVER, &h, pipe_fds[0]), -1);
+	ck_assert_int_eq(errno, ENOBUFS);
+	turn(sent + 8);
+	ck_assert_int_eq(at_master.messages, sent);
+	fd_close(&at_master.fd);
+	signal(SIGPIPE, SIG_IGN);
+	ck_assert_int_eq(write(pipe_fds[1], "x", 1), 1);
+	fd_close(&pipe_fds[0]);
+	ck_assert_int_eq(write(pipe_fds[1], "x", 1), -1);
+	ck_assert_int_eq(errno, EPIPE);
+	fd_close(&pipe_fds[1]);
 }
 END_TEST
 
@@ -339,6 +365,7 @@ main(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, a_descriptor_arrives_as_the_same_file_and_leaves_the_sender);
 	tcase_add_test(tc, messages_stay_apart_and_in_order);
+	tcase_add_test(tc, a_shared_descriptor_stays_the_senders);
 	tcase_add_test(tc, a_full_queue_says_so_and_takes_nothing);
 	tcase_add_test(tc, the_end_of_the_peer_is_told_once);
 	unit_rows(tc, a_hand_over_that_no_request_makes_closes_the_channel, unsound);
