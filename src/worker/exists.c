@@ -6,6 +6,7 @@
 #include <utlist.h>
 
 #include "base/buf.h"
+#include "base/mono.h"
 #include "base/must.h"
 #include "shared/db.h"
 #include "worker/complaint.h"
@@ -13,6 +14,16 @@
 
 #define SQL_BLOCK	"SELECT seatcast.block_exists($1::bigint, $2::bigint)"
 #define SQL_BLOCKS	"SELECT seatcast.blocks_exist($1::bigint, $2::bigint[])"
+
+#define KNOWN_MS	2000	/* a block that is taken away is shown empty for so long at most, and not refused */
+#define MAX_KNOWN	4096
+
+/* The database has just said that it exists. */
+struct known {
+	UT_hash_handle		 hh;		/* in the order of age */
+	struct group_key	 key;		/* a block, or the match itself */
+	int64_t			 until_ms;	/* monotonic */
+};
 
 struct question {
 	int64_t		match_id;
@@ -36,7 +47,76 @@ struct exists {
 	const struct board	*board;
 	struct board_slot	*slot;
 	struct lookup		*lookups;
+	struct known		*known;
 };
+
+/* --- what was answered just now ------------------------------------------------ */
+
+static void
+forget(struct exists *e, struct known *k)
+{
+	HASH_DEL(e->known, k);
+	free(k);
+}
+
+static void
+forget_old(struct exists *e, int64_t now_ms)
+{
+	while (e->known != NULL && (e->known->until_ms <= now_ms || HASH_COUNT(e->known) >= MAX_KNOWN))
+		forget(e, e->known);	/* the first is the oldest */
+}
+
+static void
+remember(struct exists *e, struct group_key key)
+{
+	int64_t		 now = mono_ms();
+	struct known	*k;
+
+	HASH_FIND(hh, e->known, &key, sizeof(key), k);
+	if (k != NULL)
+		forget(e, k);
+	forget_old(e, now);
+	if ((k = calloc(1, sizeof(*k))) == NULL)
+		return;			/* it will be asked for again */
+	k->key = key;
+	k->until_ms = now + KNOWN_MS;
+	HASH_ADD(hh, e->known, key, sizeof(k->key), k);
+	if (k->hh.tbl == NULL)		/* HASH_NONFATAL_OOM */
+		free(k);
+}
+
+static void
+remember_all(struct exists *e, const struct question *q)
+{
+	unsigned i;
+
+	remember(e, (struct group_key){ q->match_id, GROUP_WHOLE_MATCH });
+	for (i = 0; i < q->view.nblocks; i++)
+		remember(e, (struct group_key){ q->match_id, q->view.blocks[i] });
+}
+
+static bool
+knows(const struct exists *e, struct group_key key, int64_t now_ms)
+{
+	const struct known *k;
+
+	HASH_FIND(hh, e->known, &key, sizeof(key), k);
+	return (k != NULL && k->until_ms > now_ms);
+}
+
+bool
+exists_known(const struct exists *e, int64_t match_id, const struct view *view)
+{
+	int64_t	 now = mono_ms();
+	unsigned i;
+
+	for (i = 0; i < view->nblocks; i++)
+		if (!knows(e, (struct group_key){ match_id, view->blocks[i] }, now))
+			return (false);
+	return (view->nblocks > 0 || knows(e, (struct group_key){ match_id, GROUP_WHOLE_MATCH }, now));
+}
+
+/* --- asking -------------------------------------------------------------------- */
 
 static void
 lookup_end(struct lookup *l)
@@ -87,6 +167,8 @@ on_answer(struct db_query *q, const struct db_answer *a)
 		complain(l->exists->board, l->exists->slot, a);
 	else
 		answer = PQntuples(a->result) == 1 && strcmp(PQgetvalue(a->result, 0, 0), "t") == 0 ? EXISTS_YES : EXISTS_NO;
+	if (answer == EXISTS_YES)
+		remember_all(l->exists, &l->question);
 	HASH_DEL(l->exists->lookups, l);
 	l->answering = true;
 	while ((asker = l->askers) != NULL) {
@@ -192,6 +274,8 @@ exists_free(struct exists **ep)
 	if (*ep == NULL)
 		return;
 	must((*ep)->lookups == NULL);
+	while ((*ep)->known != NULL)
+		forget(*ep, (*ep)->known);
 	free(*ep);
 	*ep = NULL;
 }

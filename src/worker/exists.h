@@ -4,13 +4,15 @@
  *
  * Asked before a group that nobody watches gets a loop, so that made-up ids cost
  * no process.  When a sale opens everybody asks the same at once, before the loop
- * is live: all who wait for one answer share one query.
+ * is live: all who wait for one answer share one query, and who comes in the two
+ * seconds after it need not ask.  That something does not exist is not remembered.
  * Runs in: worker.  Never blocks.  Logs what the operator must mend.
  */
 #ifndef EXISTS_H
 #define EXISTS_H
 
 #include <ev.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "shared/group.h"
@@ -42,6 +44,8 @@ struct exists_asker {
 struct exists	*exists_new(struct ev_loop *ev, struct db *db, const struct board *board, struct board_slot *slot);	/* NULL: ENOMEM; all stay the caller's */
 void		 exists_free(struct exists **ep);	/* nobody asks any more */
 
+/* Has the database just said so? */
+bool		 exists_known(const struct exists *e, int64_t match_id, const struct view *view);
 /* done is called later, within timeout_ms.  0; -1: ENOMEM, done is not called. */
 int		 exists_ask(struct exists *e, int64_t match_id, const struct view *view, int64_t timeout_ms,
 		    struct exists_asker *asker);

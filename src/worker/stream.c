@@ -4,7 +4,7 @@
  *
  * A group that is live is looked up on the scoreboard, and its request handed over at
  * once; only for one that is not is the database asked whether match and blocks exist,
- * so a flood of made-up ids costs no process and no new connection.
+ * unless it has just said so; so a flood of made-up ids costs no process and no new connection.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -201,9 +201,9 @@ action_stream(struct request *rq)
 	}
 	if (s->draining)
 		request_refuse(rq, REFUSAL_DRAINING);
-	else if (view.kind == VIEW_BLOCK && board_group_live(s->board, key.match_id, key.block_id))
+	else if ((view.kind == VIEW_BLOCK || view.nblocks == 0) && board_group_live(s->board, key.match_id, key.block_id))
 		hand_over(rq);
-	else if (view.nblocks == 0 && board_group_live(s->board, key.match_id, key.block_id))
+	else if (exists_known(s->exists, key.match_id, &view))
 		hand_over(rq);
 	else {
 		rq->asker.done = on_exists;

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * exists: everybody who waits for the same answer shares one query, and nobody waits for ever.
+ * exists: everybody who waits for the same answer shares one query, who comes right after it needs none, and nobody waits for ever.
  */
 #include <ev.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/mono.h"
 #include "shared/db.h"
 #include "unit.h"
 #include "worker/complaint.h"
@@ -13,7 +14,14 @@
 
 /* A database that answers when the test says so. */
 static struct db_query	*asked[16];
+static int64_t		 now_ms;
 static size_t		 nasked, ncancelled, ncomplaints;
+
+int64_t
+mono_ms(void)
+{
+	return (now_ms);
+}
 
 void
 db_submit(struct db *db, struct db_query *q)
@@ -137,6 +145,66 @@ START_TEST(one_question_for_all)
 }
 END_TEST
 
+static bool
+known(const struct exists *e, int64_t match, uint8_t kind, int64_t block, int64_t other)
+{
+	struct view view;
+
+	memset(&view, 0, sizeof(view));
+	view.kind = kind;
+	view.nblocks = (block != 0) + (other != 0);
+	view.blocks[0] = block;
+	view.blocks[1] = other;
+	return (exists_known(e, match, &view));
+}
+
+/* What was said to exist need not be asked for again at once: not for another view of it either. */
+START_TEST(an_answer_is_good_for_a_while)
+{
+	struct exists	*e = begin();
+	struct heard	 one = { .times = 0 }, none = { .times = 0 };
+
+	ck_assert(!known(e, 1, VIEW_BLOCK, 101, 0));
+	ask(e, &one, 1, VIEW_BLOCK, 101, 5000);
+	ck_assert(!known(e, 1, VIEW_BLOCK, 101, 0));
+	answer(asked[0], "t", "");
+	ck_assert(known(e, 1, VIEW_BLOCK, 101, 0));
+	ck_assert(known(e, 1, VIEW_MATCH, 101, 0));
+	ck_assert(known(e, 1, VIEW_MATCH, 0, 0));
+	ck_assert(!known(e, 1, VIEW_MATCH, 101, 102));
+	ck_assert(!known(e, 2, VIEW_BLOCK, 101, 0));
+	ask(e, &none, 1, VIEW_BLOCK, 102, 5000);
+	answer(asked[1], "f", "");
+	ck_assert(!known(e, 1, VIEW_BLOCK, 102, 0));
+	now_ms += 1999;
+	ck_assert(known(e, 1, VIEW_BLOCK, 101, 0));
+	now_ms += 1;
+	ck_assert(!known(e, 1, VIEW_BLOCK, 101, 0));
+	end(e);
+}
+END_TEST
+
+/* There are more blocks than are remembered: then the oldest are asked for again. */
+START_TEST(there_is_an_end_to_what_is_remembered)
+{
+	struct exists	*e = begin();
+	int64_t		 block;
+	int		 remembered = 0;
+
+	for (block = 1; block <= 6000; block++) {
+		struct heard h = { .times = 0 };
+
+		ask(e, &h, 1, VIEW_BLOCK, block, 5000);
+		answer(asked[--nasked], "t", "");
+	}
+	for (block = 1; block <= 6000; block++)
+		remembered += known(e, 1, VIEW_BLOCK, block, 0);
+	ck_assert_int_le(remembered, 4096);
+	ck_assert(remembered > 4000 && known(e, 1, VIEW_BLOCK, 6000, 0) && !known(e, 1, VIEW_BLOCK, 1, 0));
+	end(e);
+}
+END_TEST
+
 START_TEST(who_comes_after_the_answer_asks_again)
 {
 	struct exists	*e = begin();
@@ -214,6 +282,8 @@ main(void)
 	TCase	*tc = unit_case(s, "exists");
 
 	tcase_add_test(tc, one_question_for_all);
+	tcase_add_test(tc, an_answer_is_good_for_a_while);
+	tcase_add_test(tc, there_is_an_end_to_what_is_remembered);
 	tcase_add_test(tc, who_comes_after_the_answer_asks_again);
 	tcase_add_test(tc, without_a_database_it_is_asked_on_until_patience_ends);
 	tcase_add_test(tc, who_leaves_is_not_told_and_the_last_takes_the_question_along);
