@@ -2,7 +2,7 @@
 # SPEC 2, promises 1 to 3, under concurrency: random transactions and random viewers; every viewer sees each seat's states in
 # order, each state that lasts in time, and the database's state in the end (lib/Model.pm has the rules).  No seat is late.
 #	SEED=7 MODEL_SECONDS=300 MODEL_LIGHTTPD=1 perl t/slow/s010-model.t	that run again, longer, through lighttpd
-#	MODEL_BREAK=gt perl t/slow/s010-model.t			a cursor that loses commits (gt, own, xmax, torn): fails
+#	MODEL_BREAK=gt perl t/slow/s010-model.t			a cursor that loses commits (gt, own, xmax, torn, rewrite): fails
 # SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/../lib", "$FindBin::Bin/lib"; use Scenario; use Model;
 

@@ -5,6 +5,7 @@
 #	xmax	all that were running when the snapshot was taken are forgotten
 #	torn	the cursor comes from a later snapshot than the rows: only with MODEL_BREAK=torn, since it loses so few
 #		commits that chance could let a run pass
+#	rewrite	a table that was rewritten under a poll is believed to be empty: only with MODEL_BREAK=rewrite, for the same reason
 # SPDX-License-Identifier: ISC
 use strict; use warnings; use FindBin; use lib "$FindBin::Bin/../lib", "$FindBin::Bin/lib"; use Scenario; use Model;
 

@@ -41,10 +41,10 @@ use Client;
 
 use constant { GAP => 0.03, OVERLAP => 1.5 };		# seconds
 my %STORM = (block => 104, seats => 800);		# large enough to fill the sockets of those who stall
-my @BREAKS = qw(gt own xmax torn);
+my @BREAKS = qw(gt own xmax torn rewrite);
 
 # Options: seed, seconds, mode (exact, updated_at), break (see break_cursor), poll, reconcile (seconds), lighttpd => 1,
-# hand => SQL (writers set updated_at to it), zones => [time zones of writers], tick => sub (called with us and the seconds
+# migrates => 0 (no table is rewritten meanwhile), hand => SQL (writers set updated_at to it), zones => [time zones of writers], tick => sub (called with us and the seconds
 # since the start), prepare => sub (called with us before seatcast starts), settle => 0 (do not wait for another reconcile).
 sub new {
 	my ($class, %o) = @_;
@@ -52,7 +52,7 @@ sub new {
 	my $self = bless {
 		seed => $ENV{SEED} // int(time * 1000) % 1_000_000_000, seconds => $ENV{MODEL_SECONDS} // 60, mode => 'exact',
 		break => $ENV{MODEL_BREAK} // '', poll => $ENV{MODEL_POLL} // 1, reconcile => 10,
-		lighttpd => $ENV{MODEL_LIGHTTPD} // 0, zones => [undef], hand => undef, settle => 1, %o,
+		lighttpd => $ENV{MODEL_LIGHTTPD} // 0, zones => [undef], hand => undef, migrates => 1, settle => 1, %o,
 		slack => 0.15 * $patience, wrong => [], lives => [], writers => [], prepared => [], measured => {}, gaps => [], count => {},
 	}, $class;
 	Test::More::diag("seed $self->{seed}, $self->{seconds} s, $self->{mode}", $self->{break} ? ", broken: $self->{break}" : '');
@@ -146,6 +146,8 @@ sub break_cursor {
 			END \$f\$;
 			GRANT EXECUTE ON FUNCTION seatcast.changes(bigint, bigint, text) TO seatcast_reader, seatcast_writer;
 			SQL
+	} elsif ($how eq 'rewrite') {	# a table that was rewritten under a poll is empty to it, and the poll believes that
+		$self->edit_function('seatcast.read_at', qr/\bIF \(/, 'IF false AND (');
 	} else {
 		die "MODEL_BREAK=$how: one of @BREAKS\n";
 	}
@@ -167,6 +169,7 @@ sub run {
 	for my $kind ([4, 0.001, 0.3, 0.2], [3, 0.05, 4, 0.5], [2, 5, 25, 2], [1, 0, 0, 2.5, 'storm']) {
 		push @{$self->{writers}}, Model::Writer->new($self, $n++, @$kind[1 .. 4]) for 1 .. $kind->[0];
 	}
+	push @{$self->{writers}}, Model::Migration->new($self, $n++) if $self->{migrates};
 	# Viewers: block, how many stay all the time, how many come and go, how many stall.
 	for ([101, 2, 3, 1], [102, 1, 2, 1], [103, 0, 3, 0], [$STORM{block}, 1, 0, 2]) {
 		my ($block, %of) = ($_->[0], stays => $_->[1], moves => $_->[2], stalls => $_->[3]);
@@ -191,7 +194,7 @@ sub run {
 		$until = $self->{now} + ($self->{settle} && $self->{mode} eq 'exact' ? $self->{reconcile} : 0);
 		$self->turn while $self->{now} < $until;
 	}
-	$self->{counter}{$_} = $s->counter($_) // 0 for qw(late_seats reconciles polls polls_failed conflations resume_hits resume_misses stalls);
+	$self->{counter}{$_} = $s->counter($_) // 0 for qw(late_seats reconciles polls polls_failed polls_again conflations resume_hits resume_misses stalls);
 	$_->pause for @{$self->{viewers}};
 	return $self;
 }
@@ -400,6 +403,7 @@ sub report {
 	my @line = (
 		"seed $self->{seed}: $self->{seconds} s, $self->{mode}" . ($self->{break} ? ", broken: $self->{break}" : ''),
 		sprintf("  %d writes, %d of them committed; states: %d in the small blocks, %d in the large one", map { $_ // 0 } @$c{qw(writes committed states storm_states)}),
+		'  tables rewritten: ' . ($c->{rewrites} // 0) . ', not in time for a lock: ' . ($c->{'no lock'} // 0),
 		'  transactions: ' . $all->('commits', 'rollbacks', 'prepared', 'commits prepared', 'rollbacks prepared', 'rollbacks to savepoint', 'errors'),
 		'  viewers ' . @{$self->{lives}} . ': ' . $all->('resumes', 'stalls', 'inits', 'updates', 'repeats'),
 		sprintf("  (viewer, state) pairs that lasted and were checked: %d and %d; found wrong: %d", (map { $_ // 0 } @$c{qw(pairs storm_pairs)}), scalar @{$self->{wrong}}),
@@ -552,6 +556,41 @@ sub answered {
 	$m->{measured}{$self->{xid}} = [$self->{sent}, $after] if $what =~ /^(?:auto|commit|commits prepared)$/ && defined $self->{xid};
 	$count->{{ auto => 'commits', commit => 'commits', rollback => 'rollbacks', rollto => 'rollbacks to savepoint', prepare => 'prepared' }->{$what} // $what}++;
 	$self->{wake} = $m->{now} + ($self->{plan}[0][2] // 0) if @{$self->{plan}};
+	return;
+}
+
+# ---- one who migrates ----
+
+# Rewrites a table at random moments, as a migration does that changes a column's type.  Waits for the lock no longer than what
+# a poll behind it may be late.
+package Model::Migration;
+
+sub new {
+	my ($class, $m, $n) = @_;
+	my $self = bless { m => $m, dice => $m->dice($n), session => $m->{s}->session, wake => 0 }, $class;
+	$self->{session}->query("SET application_name = 'migration'; SET log_min_messages = fatal; SET deadlock_timeout = '10s'");
+	return $self;
+}
+
+sub idle { my ($self) = @_; return !$self->{waiting} }
+
+sub step {
+	my ($self) = @_;
+	my ($m, $d) = @$self{qw(m dice)};
+	if ($self->{waiting}) {
+		return if !$self->{session}->ready;
+		$self->{waiting} = 0;
+		my $done = eval { $self->{session}->result; 1 };
+		die "migration: $@" if !$done && $@ !~ /lock timeout|deadlock detected/;
+		$self->{session}->query('ROLLBACK') if !$done;
+		$m->{count}{$done ? 'rewrites' : 'no lock'}++;
+		$self->{wake} = $m->{now} + ($done ? $d->num(0.2, 1) : $d->num(0.02, 0.12));
+	}
+	return if $m->{ending} || $m->{now} < $self->{wake};
+	my $table = $d->chance(0.8) ? 'ALTER TABLE allocations ALTER user_id TYPE bigint USING user_id + 0' : 'ALTER TABLE seats ALTER seat_number TYPE integer USING seat_number + 0';
+	# so long that polls come meanwhile, and so short that with their waiting they are still in time
+	$self->{session}->send('SET lock_timeout = ' . $d->int(5, 50) . "; BEGIN; $table; SELECT pg_sleep(0.05); COMMIT");
+	$self->{waiting} = 1;
 	return;
 }
 
