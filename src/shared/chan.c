@@ -44,11 +44,10 @@ struct chan_queued {
 };
 
 static const struct {
-	const char	*name;
 	int		 from, to, fd;
 	size_t		 len;
 } messages[] = {
-#define CHAN_MSG(NAME, from, to, payload, fd, text)	{ #NAME, from, to, fd, sizeof(payload) },
+#define CHAN_MSG(NAME, from, to, payload, fd, text)	{ from, to, fd, sizeof(payload) },
 #include "shared/chan_tbl.h"
 #undef CHAN_MSG
 };
@@ -99,12 +98,6 @@ is_sound(enum chan_type type, const union chan_payload *p)
 	default:
 		return (true);
 	}
-}
-
-const char *
-chan_type_name(enum chan_type t)
-{
-	return (t < CHAN__MAX ? messages[t].name : "unknown");
 }
 
 int

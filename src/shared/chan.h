@@ -154,6 +154,4 @@ int	chan_send(struct chan *c, enum chan_type type, const void *payload, int *fd)
 /* The same for a descriptor that stays the caller's. */
 int	chan_send_shared(struct chan *c, enum chan_type type, const void *payload, int fd);
 
-const char *chan_type_name(enum chan_type t);
-
 #endif
