@@ -14,6 +14,7 @@
 #include "base/fd.h"
 #include "base/must.h"
 #include "shared/chan.h"
+#include "shared/refusal.h"
 #include "unit.h"
 
 struct seen {
@@ -288,6 +289,73 @@ START_TEST(and_is_not_sent)
 }
 END_TEST
 
+/* What other messages say is looked at, too. */
+START_TEST(a_value_that_cannot_be_is_not_sent)
+{
+	struct chan_wrote	wrote = { { 0, 101 } };
+	struct chan_drain	drain = { -1 };
+	struct chan_refusal	refusal = { good, REFUSAL__MAX };
+	int			fd = dup(0);
+
+	ck_assert_int_eq(chan_send(&worker, CHAN_WROTE, &wrote, NULL), -1);
+	wrote.key = (struct group_key){ 1, -1 };
+	ck_assert_int_eq(chan_send(&worker, CHAN_WROTE, &wrote, NULL), -1);
+	ck_assert_int_eq(chan_send(&master, CHAN_DRAIN, &drain, NULL), -1);
+	ck_assert_int_eq(chan_send(&master, CHAN_REFUSE, &refusal, &fd), -1);
+	ck_assert_int_eq(errno, EINVAL);
+	refusal = (struct chan_refusal){ good, 0 };
+	refusal.handover.request_id = 0;
+	ck_assert_int_eq(chan_send(&master, CHAN_REFUSE, &refusal, &fd), -1);
+	fd_close(&fd);
+	turn(2);
+	ck_assert_int_eq(at_master.messages + at_worker.messages, 0);
+	wrote.key = (struct group_key){ 1, 0 };
+	ck_assert_int_eq(chan_send(&worker, CHAN_WROTE, &wrote, NULL), 0);
+	turn(2);
+	ck_assert_int_eq(at_master.messages, 1);
+}
+END_TEST
+
+/* Descriptors of others, and none is kept. */
+START_TEST(what_is_too_long_or_has_two_descriptors_closes_the_channel)
+{
+	union {
+		struct cmsghdr	align;
+		char		bytes[CMSG_SPACE(2 * sizeof(int))];
+	} control;
+	static char	 bytes[sizeof(union chan_payload) + 64];
+	const uint32_t	 header[2] = { CHAN_HANDOVER, sizeof(struct chan_handover) };
+	struct iovec	 iov = { bytes, _i == 0 ? sizeof(bytes) : 8 + sizeof(struct chan_handover) };
+	struct msghdr	 msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+	int		 pipe_fds[2], two[2];
+
+	memcpy(bytes, header, sizeof(header));
+	memcpy(bytes + 8, &good, sizeof(good));
+	ck_assert_int_eq(pipe(pipe_fds), 0);
+	two[0] = two[1] = pipe_fds[0];
+	if (_i == 1) {
+		struct cmsghdr *cm;
+
+		memset(&control, 0, sizeof(control));
+		msg.msg_control = control.bytes;
+		msg.msg_controllen = sizeof(control.bytes);
+		cm = CMSG_FIRSTHDR(&msg);
+		cm->cmsg_level = SOL_SOCKET;
+		cm->cmsg_type = SCM_RIGHTS;
+		cm->cmsg_len = CMSG_LEN(sizeof(two));
+		memcpy(CMSG_DATA(cm), two, sizeof(two));
+	}
+	ck_assert_int_ne(sendmsg(worker.fd, &msg, 0), -1);
+	turn(2);
+	ck_assert_int_eq(at_master.closed, 1);
+	ck_assert_str_eq(at_master.why, _i == 0 ? "message of the wrong length" : "message with the wrong number of descriptors");
+	fd_close(&pipe_fds[0]);
+	signal(SIGPIPE, SIG_IGN);
+	ck_assert_msg(write(pipe_fds[1], "x", 1) == -1 && errno == EPIPE, "a descriptor was kept");
+	fd_close(&pipe_fds[1]);
+}
+END_TEST
+
 START_TEST(a_match_s_group_shows_a_block_or_some_of_its_blocks)
 {
 	static const struct view views[] = { { VIEW_BLOCK, 1, { 7 } }, { VIEW_MATCH, 0, { 0 } }, { VIEW_MATCH, 2, { 7, 9 } } };
@@ -310,7 +378,7 @@ START_TEST(a_match_s_group_shows_a_block_or_some_of_its_blocks)
 }
 END_TEST
 
-/* In the place of libc's: fail when a test wants it to. */
+/* In the place of libc's: fail when a test wants it to; EINTR once. */
 static int send_errno, recv_errno;
 
 ssize_t
@@ -319,6 +387,8 @@ sendmsg(int fd, const struct msghdr *msg, int flags)
 	if (send_errno == 0)
 		return (syscall(SYS_sendmsg, fd, msg, flags));
 	errno = send_errno;
+	if (send_errno == EINTR)
+		send_errno = 0;
 	return (-1);
 }
 
@@ -356,6 +426,69 @@ START_TEST(without_memory_it_is_later)
 }
 END_TEST
 
+START_TEST(a_signal_is_no_failure)
+{
+	struct chan_drain d = { 1 };
+
+	send_errno = EINTR;
+	ck_assert_int_eq(chan_send(&master, CHAN_DRAIN, &d, NULL), 0);
+	recv_errno = EINTR;
+	turn(2);
+	ck_assert_int_eq(at_worker.messages + at_worker.closed, 0);
+	recv_errno = 0;
+	turn(2);
+	ck_assert_int_eq(at_worker.messages, 1);
+}
+END_TEST
+
+START_TEST(a_channel_that_breaks_is_closed_and_says_why)
+{
+	struct chan_drain d = { 1 };
+
+	send_errno = EPIPE;
+	ck_assert_int_eq(chan_send(&master, CHAN_DRAIN, &d, NULL), -1);
+	ck_assert_int_eq(errno, EPIPE);
+	send_errno = EAGAIN;
+	ck_assert_int_eq(chan_send(&master, CHAN_DRAIN, &d, NULL), 0);
+	ck_assert_uint_eq(master.queued, 1);
+	send_errno = EPIPE;			/* who reads will hear of it */
+	turn(2);
+	ck_assert_int_eq(at_master.closed, 0);
+	send_errno = 0;
+	recv_errno = _i == 0 ? ECONNRESET : EIO;
+	ck_assert_int_eq(chan_send(&worker, CHAN_READY, NULL, NULL), 0);
+	turn(2);
+	recv_errno = 0;
+	ck_assert_int_eq(at_master.closed, 1);
+	ck_assert_msg((at_master.why == NULL) == (_i == 0), "a peer that is gone is no fault");
+}
+END_TEST
+
+/* The descriptor is the caller's again; what waited is dropped, with the descriptors in it. */
+START_TEST(a_channel_is_let_go_of)
+{
+	struct chan_handover	h = good;
+	int			pipe_fds[2], fd;
+
+	ck_assert_int_eq(pipe(pipe_fds), 0);
+	send_errno = EAGAIN;
+	ck_assert_int_eq(chan_send(&worker, CHAN_HANDOVER, &h, &pipe_fds[0]), 0);
+	send_errno = 0;
+	ck_assert_int_ne(fd = chan_release(&worker), -1);
+	ck_assert_int_eq(worker.fd, -1);
+	ck_assert_uint_eq(worker.queued, 0);
+	signal(SIGPIPE, SIG_IGN);
+	ck_assert_int_eq(write(pipe_fds[1], "x", 1), -1);
+	turn(2);
+	ck_assert_msg(at_master.closed == 0, "it is open");
+	fd_close(&fd);
+	fd_close(&pipe_fds[1]);
+	chan_read_all(&master);
+	ck_assert_int_eq(at_master.closed, 1);
+	chan_read_all(&master);			/* it is closed: nothing */
+}
+END_TEST
+
 int
 main(void)
 {
@@ -368,6 +501,11 @@ main(void)
 	tcase_add_test(tc, a_shared_descriptor_stays_the_senders);
 	tcase_add_test(tc, a_full_queue_says_so_and_takes_nothing);
 	tcase_add_test(tc, the_end_of_the_peer_is_told_once);
+	tcase_add_test(tc, a_value_that_cannot_be_is_not_sent);
+	tcase_add_loop_test(tc, what_is_too_long_or_has_two_descriptors_closes_the_channel, 0, 2);
+	tcase_add_test(tc, a_signal_is_no_failure);
+	tcase_add_loop_test(tc, a_channel_that_breaks_is_closed_and_says_why, 0, 2);
+	tcase_add_test(tc, a_channel_is_let_go_of);
 	unit_rows(tc, a_hand_over_that_no_request_makes_closes_the_channel, unsound);
 	unit_rows(tc, and_is_not_sent, unsound);
 	tcase_add_test(tc, a_match_s_group_shows_a_block_or_some_of_its_blocks);

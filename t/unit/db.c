@@ -7,6 +7,7 @@
  * thread of the event loop.
  */
 #include <arpa/inet.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 
 #include <dlfcn.h>
@@ -20,6 +21,7 @@
 #include "base/log.h"
 #include "clock.h"
 #include "shared/board.h"
+#include "shared/conninfo.h"
 #include "shared/db.h"
 #include "unit.h"
 
@@ -33,7 +35,12 @@ enum mode {
 	CUTS,		/* ends each session at its first byte */
 	MUTE,		/* lets in, and answers no query */
 	IDLE_ENDS,	/* the next query meets the end of an idle session */
-	DIES		/* the next query meets the end of the server */
+	DIES,		/* the next query meets the end of the server */
+	DIES_IN_WORDS,	/* … which says why in the query's own error, with a hint */
+	BLAMES,		/* answers with an error */
+	NOTICES,	/* answers after a notice */
+	REFUSES,	/* lets nobody in */
+	SWALLOWS	/* takes a query of any size, a little at a time */
 };
 
 struct session {
@@ -148,6 +155,23 @@ say(struct session *s, const void *bytes, size_t n)
 #define IDLE_END	"E\0\0\0\40SFATAL\0VFATAL\0C57P05\0Midle\0\0"
 #define DOWN		"E\0\0\0\40SFATAL\0VFATAL\0C57P01\0Mdown\0\0"
 
+/* An ErrorResponse or NoticeResponse; hint may be NULL. */
+static void
+complain(struct session *s, char type, const char *severity, const char *state, const char *text, const char *hint)
+{
+	char	 m[512];
+	uint32_t n;
+	int	 len;
+
+	len = snprintf(m, sizeof(m), "%c....S%s%cV%s%cC%s%cM%s%c%s%s%c", type, severity, 0, severity, 0, state, 0, text, 0,
+	    hint != NULL ? "H" : "", hint != NULL ? hint : "", 0);
+	if (hint != NULL)
+		m[len++] = '\0';
+	n = htonl((uint32_t)len - 1);
+	memcpy(m + 1, &n, 4);
+	say(s, m, (size_t)len);
+}
+
 static void
 query(struct session *s)
 {
@@ -162,6 +186,19 @@ query(struct session *s)
 		say(s, sv->mode == DIES ? DOWN : IDLE_END, sizeof(DOWN) - 1);
 		sv->mode = GOOD;
 		session_end(s);
+		return;
+	case DIES_IN_WORDS:
+		complain(s, 'E', "ERROR", "57P01", "going down", "come back");
+		sv->mode = GOOD;
+		session_end(s);
+		return;
+	case BLAMES:
+		complain(s, 'E', "ERROR", "23505", "no", "do otherwise");
+		SAY(s, READY);
+		return;
+	case NOTICES:
+		complain(s, 'N', "NOTICE", "00000", "by the way", NULL);
+		SAY(s, ONE_ROW);
 		return;
 	default:
 		SAY(s, ONE_ROW);
@@ -186,7 +223,11 @@ message(struct session *s)
 	memmove(s->in, s->in + len, s->nin);
 	if (!s->begun) {
 		s->begun = true;
-		SAY(s, LET_IN);
+		if (s->server->mode == REFUSES) {
+			complain(s, 'E', "FATAL", "28P01", "password authentication failed for user \"u\"", NULL);
+			session_end(s);
+		} else
+			SAY(s, LET_IN);
 	} else if (type == 'S')
 		query(s);
 	else if (type == 'X')
@@ -209,6 +250,17 @@ on_bytes(struct ev_loop *ev, ev_io *w, int revents)
 	if (s->server->mode == DEAF)
 		return;
 	s->nin += (size_t)n;
+	if (s->server->mode == SWALLOWS && s->begun) {
+		if (memcmp(s->in + s->nin - 5, "S\0\0\0\4", 5) == 0) {
+			s->server->mode = GOOD;
+			query(s);
+			s->nin = 0;
+		} else if (s->nin > 5) {
+			memmove(s->in, s->in + s->nin - 5, 5);
+			s->nin = 5;
+		}
+		return;
+	}
 	while (message(s))
 		;
 }
@@ -223,6 +275,7 @@ on_connection(struct ev_loop *ev, ev_io *w, int revents)
 	(void)ev;
 	(void)revents;
 	ck_assert_int_ne(fd, -1);
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int));	/* what is said is there at once */
 	while (s->server != NULL)
 		ck_assert(++s < sv->session + SESSIONS);
 	memset(s, 0, sizeof(*s));
@@ -275,6 +328,7 @@ static struct {
 	unsigned	 answers;
 	bool		 good;
 	char		 error[256];
+	char		 state[16];
 } asked;
 
 static void
@@ -284,6 +338,7 @@ on_answer(struct db_query *q, const struct db_answer *a)
 	asked.answers++;
 	asked.good = a->result != NULL && PQntuples(a->result) == 1 && strcmp(PQgetvalue(a->result, 0, 0), "1") == 0;
 	snprintf(asked.error, sizeof(asked.error), "%s", a->error != NULL ? a->error : "");
+	snprintf(asked.state, sizeof(asked.state), "%s", a->sqlstate);
 }
 
 static void
@@ -412,6 +467,121 @@ START_TEST(in_flight_when_the_connection_ends)
 	expect_good(1);
 	ck_assert_uint_eq(server[0].queries, 4);
 	ck_assert_int_eq(AT(database_losses), 2);
+	end();
+}
+END_TEST
+
+/* What the server says is what the caller is told. */
+START_TEST(an_error_is_told_in_the_server_s_words)
+{
+	begin(COMMON "host=127.0.0.1 port=%d");
+	server[0].mode = BLAMES;
+	ask(DB_RETRY);
+	clock_run(S);
+	ck_assert_uint_eq(asked.answers, 1);
+	ck_assert_str_eq(asked.error, "no (do otherwise)");
+	ck_assert_str_eq(asked.state, "23505");
+	ck_assert_uint_eq(server[0].queries, 1);
+	server[0].mode = NOTICES;
+	ask(0);
+	expect_good(0.01);
+	ck_assert_int_eq(AT(database_losses), 0);
+	server[0].mode = DIES_IN_WORDS;
+	ask(0);
+	clock_run(S);
+	ck_assert_str_eq(asked.error, "going down (come back)");
+	ck_assert_int_eq(AT(database_losses), 1);
+	end();
+}
+END_TEST
+
+START_TEST(who_is_refused_is_told_what_mends_it)
+{
+	struct board_said said;
+
+	begin(COMMON "host=127.0.0.1 port=%d");
+	log_open(LOG_LEVEL_WARN, false);
+	log_watch(board_say, slot);
+	server[0].mode = REFUSES;
+	ask(DB_FAIL_FAST);
+	clock_run(S);
+	ck_assert_uint_eq(asked.answers, 1);
+	ck_assert_ptr_nonnull(strstr(asked.error, "password authentication failed"));
+	ck_assert(board_last_said(board, &said));
+	ck_assert_ptr_nonnull(strstr(said.text, "waiting does not mend that: give the role's password"));
+	log_watch(NULL, NULL);
+	end();
+}
+END_TEST
+
+static const struct {
+	const char	*error, *advice;	/* how it begins; NULL: waiting may mend it */
+} advice[] = {
+	{ "FATAL:  no pg_hba.conf entry for host \"::1\"", "add a line" },
+	{ "FATAL:  role \"shop\" does not exist", "make the roles" },
+	{ "FATAL:  database \"shop\" does not exist", "make it: createdb" },
+	{ "FATAL:  role \"shop\" is away", NULL },
+	{ "FATAL:  the database system is starting up", NULL },
+	{ "fe_sendauth: no password supplied", "the server wants a password" },
+};
+
+START_TEST(an_error_that_waiting_does_not_mend_has_advice)
+{
+	const char *got = conninfo_advice(advice[_i].error);
+
+	ck_assert_msg(advice[_i].advice == NULL ? got == NULL : got != NULL && strncmp(got, advice[_i].advice, strlen(advice[_i].advice)) == 0,
+	    "%s: %s", advice[_i].error, got != NULL ? got : "nothing");
+}
+END_TEST
+
+START_TEST(a_query_waits_for_its_turn)
+{
+	struct db_query other = { .sql = "SELECT 1", .timeout_ms = 5000, .done = on_answer };
+	struct db	*none = NULL;
+
+	begin(COMMON "host=127.0.0.1 port=%d");
+	ask(0);
+	expect_good(1);
+	server[0].mode = MUTE;
+	ask(0);
+	db_submit(db, &other);
+	ck_assert_uint_eq(db_waiting(db), 2);
+	clock_run(S / 10);
+	ck_assert_msg(!db_is_waiting(&asked.q) && db_is_waiting(&other), "one is with the server, one is not");
+	db_cancel(&other);
+	db_cancel(&other);		/* once more does nothing */
+	ck_assert(!db_is_waiting(&other));
+	ck_assert_uint_eq(db_waiting(db), 1);
+	clock_run(S / 10);
+	ck_assert_uint_eq(asked.answers, 0);
+	ck_assert_uint_eq(server[0].queries, 2);
+	db_free(&none);
+	end();
+	ck_assert_msg(asked.answers == 0 && asked.q.db == NULL, "what is in flight at the end is forgotten");
+}
+END_TEST
+
+/* More than a socket takes at once; and the server's end in the middle of it. */
+START_TEST(a_query_of_any_size)
+{
+	static char	big[8 << 20];
+	int		i;
+
+	begin(COMMON "host=127.0.0.1 port=%d");
+	ask(0);
+	expect_good(1);
+	memset(big, 'x', sizeof(big) - 1);
+	for (i = 0; i < 2; i++) {
+		server[0].mode = i == 0 ? SWALLOWS : CUTS;
+		ck_assert_ptr_null(asked.q.db);
+		memset(&asked, 0, sizeof(asked));
+		asked.q = (struct db_query){ .sql = "SELECT $1", .params = { big }, .nparams = 1, .timeout_ms = 60000, .done = on_answer };
+		db_submit(db, &asked.q);
+		while (asked.answers == 0 && clock_us < (3600 + 50) * S)
+			clock_run(1000);
+		ck_assert_uint_eq(asked.answers, 1);
+		ck_assert_msg(asked.good == (i == 0), "%s", asked.error);
+	}
 	end();
 }
 END_TEST
@@ -639,6 +809,42 @@ START_TEST(the_last_good_answer_counts)
 }
 END_TEST
 
+/* What libpq says about a configuration reaches whoever asks. */
+static const struct {
+	const char	*conninfo, *error;
+	bool		 ok;		/* as far as reading it goes */
+} odd[] = {
+	{ "host", "missing \"=\"", false },
+	{ COMMON "host=127.0.0.1,127.0.0.2 port=1,2,3", "could not match 3 port numbers to 2 hosts", true },
+	{ COMMON "host=a,b hostaddr=127.0.0.1", "could not match", true },
+	{ COMMON "host=db.example", "db.example: Name or service not known", true },
+	{ COMMON "host=/nowhere port=1", "/nowhere", true },
+	{ COMMON "hostaddr=127.0.0.1,127.0.0.1 port=1", "127.0.0.1", true },
+	{ "service=seatcast-nobody", "seatcast-nobody", true },
+	{ "postgresql://u:p@ss@127.0.0.1/d", "", false },
+	{ "postgresql://u:p/ss@127.0.0.1/d", "", false },
+	{ "postgresql://u@127.0.0.1:54x2/d", "", false },
+};
+
+START_TEST(an_odd_configuration_is_told)
+{
+	begin(NULL);
+	ck_assert_msg(conninfo_ok(odd[_i].conninfo) == odd[_i].ok, "%s", odd[_i].conninfo);
+	if (odd[_i].error[0] == '\0')
+		return;
+	name_servers(false, 0, NULL, NULL);
+	connect_to(odd[_i].conninfo);
+	ask(DB_FAIL_FAST);
+	for (int i = 0; i < 50 && asked.answers == 0; i++) {
+		clock_run(S / 100);
+		let_lookups_end();
+	}
+	ck_assert_uint_eq(asked.answers, 1);
+	ck_assert_msg(!asked.good && strstr(asked.error, odd[_i].error) != NULL, "%s: %s", odd[_i].conninfo, asked.error);
+	end();
+}
+END_TEST
+
 /* A query is answered once, whatever the server does. */
 START_TEST(every_query_is_answered_once)
 {
@@ -677,6 +883,11 @@ main(void)
 
 	tcase_add_test(tc, a_query_is_answered);
 	tcase_add_test(tc, in_flight_when_the_connection_ends);
+	tcase_add_test(tc, an_error_is_told_in_the_server_s_words);
+	tcase_add_test(tc, who_is_refused_is_told_what_mends_it);
+	unit_rows(tc, an_error_that_waiting_does_not_mend_has_advice, advice);
+	tcase_add_test(tc, a_query_waits_for_its_turn);
+	tcase_add_test(tc, a_query_of_any_size);
 	tcase_add_test(tc, an_idle_session_that_ends_is_no_loss);
 	tcase_add_test(tc, a_cancelled_query_leaves_its_answer_to_nobody);
 	tcase_add_test(tc, an_answer_for_nobody_is_not_waited_for);
@@ -686,5 +897,6 @@ main(void)
 	tcase_add_loop_test(tc, a_deaf_host_is_got_past, 0, 4);
 	tcase_add_test(tc, a_silent_name_server_holds_nobody);
 	unit_rows(tc, the_last_good_answer_counts, later);
+	unit_rows(tc, an_odd_configuration_is_told, odd);
 	return (unit_main(s));
 }
