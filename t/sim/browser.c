@@ -267,6 +267,25 @@ send(int fd, const void *bytes, size_t len, int flags)
 	return ((ssize_t)len);
 }
 
+/* One piece for the kernel: what has no room any more is not taken. */
+ssize_t
+sendmsg(int fd, const struct msghdr *msg, int flags)
+{
+	ssize_t	n, taken = 0;
+	size_t	i;
+
+	must(msg->msg_control == NULL);
+	for (i = 0; i < msg->msg_iovlen; i++) {
+		n = send(fd, msg->msg_iov[i].iov_base, msg->msg_iov[i].iov_len, flags);
+		if (n == -1)
+			return (taken > 0 ? taken : -1);
+		taken += n;
+		if ((size_t)n < msg->msg_iov[i].iov_len)
+			break;
+	}
+	return (taken);
+}
+
 ssize_t
 recv(int fd, void *bytes, size_t len, int flags)
 {
