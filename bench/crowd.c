@@ -62,7 +62,7 @@ struct viewer {
 	uint64_t	 version;
 	long		 retry_ms;
 	long		 last_seat;	/* of this frame's updates */
-	bool		 live, stalled, header, chunked, skip_id;
+	bool		 live, stalled, header, chunked;
 	int		 status;
 	size_t		 left;		/* bytes left of this chunk */
 	char		 head[12];	/* of a chunk: its size in hexadecimal */

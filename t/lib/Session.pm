@@ -76,7 +76,8 @@ sub result {
 	$self->{stdout} =~ s/\A(.*?)$mark\n//s;
 	my $rows = $1;
 	$self->{pending}--;
-	croak $error =~ s/\s+\z//r if $error =~ /^(?:psql:\S+ )?(?:ERROR|FATAL|PANIC):/m;
+	$self->{lost} = 1 if $error =~ /^server closed the connection/m;	# psql notices with the next statement only
+	croak $error =~ s/\s+\z//r if $error =~ /^(?:psql:\S+ )?(?:ERROR|FATAL|PANIC):/m || $self->{lost};
 	return map { [map { $_ eq NULL ? undef : $_ } length ? split(FIELD, $_, -1) : ""] } $rows =~ /([^\0]*)\0/g;
 }
 
