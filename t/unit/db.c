@@ -541,7 +541,10 @@ START_TEST(a_query_waits_for_its_turn)
 
 	begin(COMMON "host=127.0.0.1 port=%d");
 	ask(0);
-	expect_good(1);
+	db_submit(db, &other);		/* before there is a connection */
+	ck_assert_uint_eq(db_waiting(db), 2);
+	clock_run(S);
+	ck_assert(asked.answers == 2 && asked.good);
 	server[0].mode = MUTE;
 	ask(0);
 	db_submit(db, &other);
@@ -554,10 +557,41 @@ START_TEST(a_query_waits_for_its_turn)
 	ck_assert_uint_eq(db_waiting(db), 1);
 	clock_run(S / 10);
 	ck_assert_uint_eq(asked.answers, 0);
-	ck_assert_uint_eq(server[0].queries, 2);
+	ck_assert_uint_eq(server[0].queries, 3);
 	db_free(&none);
 	end();
 	ck_assert_msg(asked.answers == 0 && asked.q.db == NULL, "what is in flight at the end is forgotten");
+}
+END_TEST
+
+/* What libpq does not send, and what can't be watched, costs the connection, and not its user. */
+START_TEST(a_connection_of_no_use_is_replaced)
+{
+	size_t i;
+
+	begin(COMMON "host=127.0.0.1 port=%d");
+	for (i = 0; i < 2; i++) {		/* while it connects, and when it is idle */
+		memset(&asked, 0, sizeof(asked));
+		asked.q = (struct db_query){ .timeout_ms = 5000, .done = on_answer };
+		db_submit(db, &asked.q);
+		clock_run(S);
+		ck_assert_uint_eq(asked.answers, 1);
+		ck_assert(!asked.good);
+		clock_run(4 * S);
+	}
+	ck_assert_uint_eq(server[0].queries, 0);
+	ask(0);
+	expect_good(1);
+	for (i = 0; i < CLOCK_FDS; i++)
+		if (clock_io[i] != NULL && clock_io[i]->cb != on_bytes && clock_io[i]->cb != on_connection) {
+			clock_io[i]->cb(NULL, clock_io[i], EV_ERROR);
+			break;
+		}
+	ck_assert_uint_lt(i, CLOCK_FDS);
+	ck_assert(!db_is_up(db));
+	ask(DB_RETRY);
+	expect_good(4);
+	end();
 }
 END_TEST
 
@@ -809,6 +843,26 @@ START_TEST(the_last_good_answer_counts)
 }
 END_TEST
 
+static const struct {
+	const char	*conninfo, *variable;
+	bool		 has;
+} passwords[] = {
+	{ NULL, NULL, false }, { NULL, "", false }, { NULL, "secret", true }, { "host=h user=u", NULL, false },
+	{ "host=h password=secret", NULL, true }, { "password=''", NULL, false }, { "sslpassword=secret", NULL, true },
+	{ "postgresql://u:secret@h/d", NULL, true }, { "postgresql://u@h/d", NULL, false }, { "host", NULL, false },
+};
+
+START_TEST(a_password_is_seen)
+{
+	if (passwords[_i].variable != NULL)
+		setenv("PGPASSWORD", passwords[_i].variable, 1);
+	else
+		unsetenv("PGPASSWORD");
+	ck_assert_int_eq(conninfo_has_password(passwords[_i].conninfo), passwords[_i].has);
+	unsetenv("PGPASSWORD");
+}
+END_TEST
+
 /* What libpq says about a configuration reaches whoever asks. */
 static const struct {
 	const char	*conninfo, *error;
@@ -888,6 +942,7 @@ main(void)
 	unit_rows(tc, an_error_that_waiting_does_not_mend_has_advice, advice);
 	tcase_add_test(tc, a_query_waits_for_its_turn);
 	tcase_add_test(tc, a_query_of_any_size);
+	tcase_add_test(tc, a_connection_of_no_use_is_replaced);
 	tcase_add_test(tc, an_idle_session_that_ends_is_no_loss);
 	tcase_add_test(tc, a_cancelled_query_leaves_its_answer_to_nobody);
 	tcase_add_test(tc, an_answer_for_nobody_is_not_waited_for);
@@ -898,5 +953,6 @@ main(void)
 	tcase_add_test(tc, a_silent_name_server_holds_nobody);
 	unit_rows(tc, the_last_good_answer_counts, later);
 	unit_rows(tc, an_odd_configuration_is_told, odd);
+	unit_rows(tc, a_password_is_seen, passwords);
 	return (unit_main(s));
 }

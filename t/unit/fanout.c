@@ -24,6 +24,7 @@
 #include "base/mono.h"
 #include "base/opts.h"
 #include "loop/fanout.h"
+#include "loop/frames.h"
 #include "loop/poller.h"
 #include "shared/board.h"
 #include "unit.h"
@@ -877,6 +878,53 @@ START_TEST(who_gives_way_is_told)
 END_TEST
 
 /* However many come at once, and with each change: a frame for each view. */
+/* Ids outlive their viewers, but not without end; and none is ever of epoch 0, which is nobody's. */
+START_TEST(an_id_is_known_until_too_many_views_came_after_it)
+{
+	static const struct view	 first = { VIEW_MATCH, 2, { 1, 2 } }, narrow = { VIEW_MATCH, 1, { 2 } }, wide = { VIEW_MATCH, 3, { 1, 2, 3 } };
+	const struct stream_id		 id = { UINT32_MAX, 1 }, next = { 1, 1 }, nobody_s = { 0, 1 };
+	struct frames			*f;
+	struct frameset			*fs, *other;
+	struct view			 v = { VIEW_MATCH, 1, { 0 } };
+	int				 i;
+
+	begin(1);
+	ck_assert_ptr_nonnull(f = frames_new(&w.poller, &w.opts, w.slot, UINT32_MAX));
+	ck_assert_ptr_nonnull(fs = frames_watch(f, &first));
+	frames_unwatch(f, &fs);
+	ck_assert_ptr_null(fs);
+	frames_unwatch(f, &fs);			/* NULL is nobody */
+	for (i = 0; i < 1500; i++) {
+		ck_assert_ptr_nonnull(fs = frames_watch(f, &first));
+		ck_assert_ptr_nonnull(other = frames_watch(f, &narrow));
+		if (i < 1000) {			/* it was watched just now */
+			ck_assert(frames_knows(f, fs, id) && frames_knows(f, other, id));
+			ck_assert_msg(frames_knows(f, other, next), "after the highest epoch comes 1");
+			ck_assert(!frames_knows(f, fs, next) && !frames_knows(f, fs, nobody_s));
+			ck_assert(!frames_knows(f, fs, (struct stream_id){ UINT32_MAX, now() + 1 }));
+		}
+		frames_unwatch(f, &other);
+		frames_unwatch(f, &fs);
+		v.blocks[0] = 100 + i;
+		ck_assert_ptr_nonnull(fs = frames_watch(f, &v));
+		frames_unwatch(f, &fs);
+	}
+	for (i = 0; i < 1024; i++) {
+		v.blocks[0] = 10000 + i;
+		ck_assert_ptr_nonnull(fs = frames_watch(f, &v));
+		frames_unwatch(f, &fs);
+	}
+	ck_assert_ptr_nonnull(fs = frames_watch(f, &narrow));
+	ck_assert_ptr_nonnull(other = frames_watch(f, &wide));
+	ck_assert_msg(!frames_knows(f, fs, id) && !frames_knows(f, other, id), "a view that nobody asked for since is forgotten");
+	frames_unwatch(f, &fs);
+	frames_unwatch(f, &other);
+	frames_free(&f);
+	frames_free(&f);			/* NULL, by now */
+	end();
+}
+END_TEST
+
 START_TEST(a_crowd_shares_its_frames)
 {
 	static const struct seat_row	 free_seat = { 1, 3, SEAT_NO_EXPIRY, SEAT_AVAILABLE };
@@ -979,6 +1027,7 @@ main(void)
 	tcase_add_test(tc, changes_since_an_id);
 	tcase_add_test(tc, who_waits_has_not_begun);
 	tcase_add_test(tc, who_gives_way_is_told);
+	tcase_add_test(tc, an_id_is_known_until_too_many_views_came_after_it);
 	tcase_add_test(tc, a_crowd_shares_its_frames);
 	tcase_add_test(tc, who_has_all_gets_a_beat);
 	tcase_add_test(tc, beats_come_after_silence);

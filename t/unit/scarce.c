@@ -232,6 +232,49 @@ chunk_of_text(void)
 	return (done);
 }
 
+static void
+on_message(struct chan *c, enum chan_type type, const union chan_payload *p, int fd)
+{
+	(void)c;
+	(void)type;
+	(void)p;
+	(void)fd;
+}
+
+static void
+on_closed(struct chan *c, const char *why)
+{
+	(void)c;
+	(void)why;
+}
+
+/* A message that waits, with a descriptor that its sender keeps. */
+static bool
+message(void)
+{
+	static const struct chan_handover h = { .key = { 1, 101 }, .view = { VIEW_BLOCK, 1, { 101 } }, .request_id = 7, .accepted_ms = 1 };
+	struct chan	 c;
+	int		 fds[2], kept;
+	bool		 done, was = armed;
+
+	armed = false;
+	ck_assert_int_eq(chan_pair(fds), 0);
+	ck_assert_int_ne(kept = dup(0), -1);
+	chan_init(&c, ev, fds[0], CHAN_WORKER, CHAN_MASTER, 1000, on_message, on_closed, NULL);
+	while (c.queued == 0)
+		ck_assert_int_eq(chan_send_shared(&c, CHAN_HANDOVER, &h, kept), 0);
+	armed = was;
+	done = chan_send_shared(&c, CHAN_HANDOVER, &h, kept) == 0;
+	armed = false;
+	ck_assert_uint_eq(c.queued, done ? 2 : 1);
+	chan_fini(&c);
+	chan_fini(&c);				/* it is closed: nothing */
+	fd_close(&fds[1]);
+	ck_assert_msg(fcntl(kept, F_GETFD) != -1, "the descriptor is its sender's");
+	fd_close(&kept);
+	return (done);
+}
+
 static bool
 scoreboard(void)
 {
@@ -366,6 +409,7 @@ host_list(void)
 	PQfinish(conn);
 	hosts_free(&h);
 	HOLDS(h == NULL);
+	hosts_free(&h);			/* once more is nothing */
 	return (asked && conn != NULL);
 }
 
@@ -390,6 +434,7 @@ static const struct {
 	{ "seats stay as they were", seats, 4, false },
 	{ "a chunk that can't grow is gone", grown_chunk, 5, false },
 	{ "of half a text no chunk is made", chunk_of_text, 3, false },
+	{ "a message that waits", message, 1, false },
 	{ "a scoreboard", scoreboard, 2, false },
 	{ "a slot of its own", slot_of_a_joiner, 2, false },
 	{ "frames", frames, 8, true },
