@@ -3,12 +3,15 @@
  * floor - the least that sending the same bytes to the same viewers can cost: no
  * database, no state, nothing to decide; accept, read a request, send.
  *
- *	floor (http PORT | fcgi SOCKET) GROUPS EVENTS INTERVAL_MS
+ *	floor (http PORT | fcgi SOCKET | fcgi PORT) GROUPS EVENTS INTERVAL_MS [SHAPE]
  *
  * A viewer's group is the number behind /blocks/ in its request.  Each group is
  * sent an init of 400 seats at first and then, once per interval, one frame of
  * EVENTS updates: what seatcast sends for as many changed seats.  http speaks
  * HTTP/1.1 by itself (one chunk a frame); fcgi is for a web server in front.
+ * SHAPE is for trying what a web server likes: records (a record for each event,
+ * one send), sends (a send for each), padded (records padded to 8 bytes),
+ * header:N (N bytes more of response header), sndbuf:N (the socket's buffer).
  * One process, one epoll set; ends with its standard input.
  */
 #include <sys/epoll.h>
@@ -47,6 +50,7 @@ static bool		 fcgi;
 static struct viewer	**groups;
 static size_t		 ngroups;
 static int		 ep;
+static const char	*shape = "";
 
 static int64_t
 now_ms(void)
@@ -64,12 +68,21 @@ die(const char *what)
 	exit(1);
 }
 
+/* N of "NAME:N" if that is the shape; else 0. */
+static size_t
+number_of(const char *name)
+{
+	size_t n = strlen(name);
+
+	return (strncmp(shape, name, n) == 0 ? strtoul(shape + n, NULL, 10) : 0);
+}
+
 /* Text as FastCGI STDOUT records of at most 8 KiB, or as one HTTP chunk. */
 static struct bytes
 framed(const char *text, size_t len)
 {
-	struct bytes	 b = { malloc(len + len / 8000 * 8 + 64), 0 };
-	size_t		 part;
+	struct bytes	 b = { malloc(len + len / 8000 * 16 + 64), 0 };
+	size_t		 part, padding;
 
 	if (b.at == NULL)
 		die("memory");
@@ -86,7 +99,10 @@ framed(const char *text, size_t len)
 		b.at[b.len + 4] = (char)(part >> 8);
 		b.at[b.len + 5] = (char)part;
 		memcpy(b.at + b.len + 8, text, part);
-		b.len += 8 + part;
+		padding = strcmp(shape, "padded") == 0 ? -part % 8 : 0;
+		b.at[b.len + 6] = (char)padding;
+		memset(b.at + b.len + 8 + part, 0, padding);
+		b.len += 8 + part + padding;
 	}
 	return (b);
 }
@@ -127,14 +143,18 @@ static struct bytes
 init_bytes(void)
 {
 	static struct bytes	 b;
-	char			 text[SEATS * 48 + 512];
-	size_t			 n = 0;
+	char			 text[SEATS * 48 + 512 + 8192];
+	size_t			 n = 0, more = number_of("header:");
 	int			 i;
 
 	if (b.at != NULL)
 		return (b);
 	if (fcgi)
-		n += (size_t)sprintf(text, "Status: 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\n\r\n");
+		n += (size_t)sprintf(text, "Status: 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\n");
+	if (fcgi && more > 0 && more <= 8000)
+		n += (size_t)sprintf(text + n, "X-More: %0*d\r\n", (int)more, 0);
+	if (fcgi)
+		n += (size_t)sprintf(text + n, "\r\n");
 	n += (size_t)sprintf(text + n, "retry: 2000\n\nevent: init\ndata: {\"status\":200,\"data\":{\"seats\":[");
 	for (i = 0; i < SEATS; i++)
 		n += (size_t)sprintf(text + n, "%s{\"id\":%d,\"status\":\"AVAILABLE\"}", i > 0 ? "," : "", 101 + i);
@@ -198,17 +218,31 @@ publish(size_t group, int events, unsigned turn)
 	static const char *const status[] = { "AVAILABLE", "HOLD", "OCCUPIED" };
 	char		 text[65536];
 	size_t		 n = 0;
-	struct bytes	 b;
+	struct bytes	 b, all = { NULL, 0 };
 	struct viewer	*v;
+	bool		 records = strcmp(shape, "records") == 0, sends = strcmp(shape, "sends") == 0;
 	int		 i;
 
-	for (i = 0; i < events && n < sizeof(text) - 256; i++)
+	if (records && (all.at = malloc((size_t)events * 256)) == NULL)
+		die("memory");
+	for (i = 0; i < events && n < sizeof(text) - 256; i++) {
 		n += (size_t)sprintf(text + n, "event: update\ndata: {\"status\":200,\"data\":{\"seatId\":%d,\"status\":\"%s\"}}\n%s\n",
 		    101 + (int)((turn * 7 + (unsigned)i * 11) % SEATS), status[(turn + (unsigned)i) % 3], i == events - 1 ? "id: 5f3a9c1e-41\n" : "");
-	b = framed(text, n);
-	for (v = groups[group]; v != NULL; v = v->next)
-		put(v, b);
-	free(b.at);
+		if (i < events - 1 && !records && !sends)
+			continue;
+		b = framed(text, n);
+		n = 0;
+		if (records) {
+			memcpy(all.at + all.len, b.at, b.len);
+			all.len += b.len;
+		} else
+			for (v = groups[group]; v != NULL; v = v->next)
+				put(v, b);
+		free(b.at);
+	}
+	for (v = groups[group]; records && v != NULL; v = v->next)
+		put(v, all);
+	free(all.at);
 }
 
 static int
@@ -216,17 +250,18 @@ listen_on(const char *kind, const char *where)
 {
 	struct sockaddr_un	sun = { .sun_family = AF_UNIX };
 	struct sockaddr_in	sin = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	bool			local = strchr(where, '/') != NULL;
 	int			fd, on = 1;
 
 	fcgi = strcmp(kind, "fcgi") == 0;
-	if ((fd = socket(fcgi ? AF_UNIX : AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)) == -1)
+	if ((fd = socket(local ? AF_UNIX : AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)) == -1)
 		die("socket");
 	(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
 	snprintf(sun.sun_path, sizeof(sun.sun_path), "%s", where);
 	sin.sin_port = htons((uint16_t)atoi(where));
-	if (fcgi)
+	if (local)
 		(void)unlink(where);
-	if (bind(fd, fcgi ? (struct sockaddr *)&sun : (struct sockaddr *)&sin, fcgi ? sizeof(sun) : sizeof(sin)) == -1 || listen(fd, 4096) == -1)
+	if (bind(fd, local ? (struct sockaddr *)&sun : (struct sockaddr *)&sin, local ? sizeof(sun) : sizeof(sin)) == -1 || listen(fd, 4096) == -1)
 		die("listen");
 	return (fd);
 }
@@ -239,12 +274,14 @@ main(int argc, char **argv)
 	struct viewer		*v;
 	int64_t			 began, next;
 	unsigned		 turn = 0;
-	int			 i, n, fd, listener, interval, events;
+	int			 i, n, fd, listener, interval, events, sndbuf;
 
-	if (argc != 6) {
-		fprintf(stderr, "usage: floor (http PORT | fcgi SOCKET) GROUPS EVENTS INTERVAL_MS\n");
+	if (argc != 6 && argc != 7) {
+		fprintf(stderr, "usage: floor (http PORT | fcgi SOCKET | fcgi PORT) GROUPS EVENTS INTERVAL_MS [SHAPE]\n");
 		return (2);
 	}
+	if (argc == 7)
+		shape = argv[6];
 	if (getrlimit(RLIMIT_NOFILE, &rl) == 0) {
 		rl.rlim_cur = rl.rlim_max;
 		(void)setrlimit(RLIMIT_NOFILE, &rl);
@@ -270,6 +307,8 @@ main(int argc, char **argv)
 					if ((v = calloc(1, sizeof(*v))) == NULL)
 						die("memory");
 					v->fd = fd;
+					if ((sndbuf = (int)number_of("sndbuf:")) > 0)
+						(void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &sndbuf, sizeof(sndbuf));
 					epoll_ctl(ep, EPOLL_CTL_ADD, fd, &(struct epoll_event){ EPOLLIN, { .ptr = v } });
 				}
 				continue;

@@ -21,6 +21,7 @@ use FindBin;
 use lib "$FindBin::Bin/../t/lib";
 use Getopt::Long;
 use Time::HiRes qw(time);
+use Deploy;
 use Stage;
 
 my ($port, $changes) = ('exact', 360_000);
@@ -32,7 +33,7 @@ my $stage = Stage->new(pg => { autovacuum => 'off', shared_buffers => '512MB', m
 $stage->pg_start;
 $stage->session(dbname => 'postgres')->query('CREATE DATABASE seatcast');
 my ($SMALL, $BIG) = (101, 900);		# blocks: 101 to 200 with 400 seats, 900 with 20,000
-my $db = $stage->session;
+our ($db, $backend, $log) = ($stage->session, undef, 'postgresql');
 my $write;			# the statement that changes seats from .. to
 if ($port eq 'shop') {
 	$stage->spawn('psql', [$stage->pg_bin('psql'), qw(-X -q -1 -v ON_ERROR_STOP=1 -v sample=1 -d), $stage->pg_conninfo,
@@ -62,7 +63,7 @@ if ($port eq 'shop') {
 }
 $db->query("SET seatcast.overlap = '0 s'");
 my $FIRST = 1_000_000;		# the first seat
-my $backend = $db->value('SELECT pg_backend_pid()');
+$backend = $db->value('SELECT pg_backend_pid()');
 sub cpu { return (split ' ', Stage::slurp("/proc/$backend/schedstat"))[0] / 1000 }
 
 sub cursor_of { return $db->value("SELECT next_cursor FROM seatcast.changes(1, $_[0], " . (defined $_[1] ? "'$_[1]'" : 'NULL') . ') WHERE seat_id IS NULL', 120) }
@@ -81,9 +82,9 @@ sub line {
 		$db->query("SELECT count(*) FROM $call;\n" x $times, 300);
 		push @us, (cpu() - $before) / $times;
 	}
-	my $length = length $stage->log_text('postgresql');
+	my $length = length $stage->log_text($log);
 	$db->query("SET auto_explain.log_min_duration = 0; SELECT count(*) FROM $call; SET auto_explain.log_min_duration = -1", 300);
-	my ($plans, %scan) = substr $stage->log_text('postgresql'), $length;
+	my ($plans, %scan) = substr $stage->log_text($log), $length;
 	$scan{"$1 $2"}++ while $plans =~ /(Seq Scan on|Index(?: Only)? Scan(?: Backward)? using|Bitmap Index Scan on) (\S*(?:allocations|seats|ticket|touched|chair)\S*)/g;
 	printf "| %s | %s | %d | %s | %.0f | %s |\n", $situation, $says, $rows, $buffers // '-', (sort { $a <=> $b } @us)[1],
 	    join ', ', sort map { s/Index(?: Only)? Scan(?: Backward)? using //r } keys %scan;
@@ -124,6 +125,8 @@ all('bulk');
 $stage->sql($write->(0, 39999), 300) for 1 .. $changes * 25 / 360_000;
 all('dead');
 $db->query('VACUUM ANALYZE', 300);
+my $standby = start_standby($stage);		# where nobody tells which transactions are running
+my $there = Session->new($stage->pg_bin('psql'), $standby =~ s/user=\w+/user=postgres/r, sub { $stage->wait_until(@_) });
 my $open = $stage->session;
 $open->query($port eq 'shop' ? "BEGIN; INSERT INTO shop.game VALUES (99, 'x')" : "BEGIN; INSERT INTO matches VALUES (99, 'x')");
 my ($cursor, $first) = (cursor_of($SMALL)) x 2;
@@ -138,6 +141,13 @@ for my $part (1 .. 4) {
 	line($says, 'match_changes, no news', "seatcast.match_changes(1, '$cursor')");
 	$stage->sql($write->(0, 2));
 	line($says, 'changes, 3 news', "seatcast.changes(1, $SMALL, '$cursor')");
+	{
+		my $lsn = $stage->sql('SELECT pg_current_wal_lsn()') && $db->value('SELECT pg_current_wal_insert_lsn()');
+		$stage->wait_until(sub { $there->value("SELECT pg_last_wal_replay_lsn() >= '$lsn'") eq 't' }, 120);
+		local ($db, $log) = ($there, 'standby');
+		local $backend = $db->value('SELECT pg_backend_pid()');
+		line($says, 'changes, no news, on a standby', "seatcast.changes(1, $SMALL, '" . cursor_of($SMALL, cursor_of($SMALL)) . "')");
+	}
 	line($says, 'snapshot, that block', "seatcast.snapshot(1, $SMALL)");
 	line($says, 'snapshot, another block', "seatcast.snapshot(1, @{[$SMALL + 1]})");
 	line($says, 'match_snapshot', 'seatcast.match_snapshot(1)');

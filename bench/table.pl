@@ -22,9 +22,10 @@
 use v5.32;
 use warnings;
 use FindBin;
-use lib "$FindBin::Bin/../t/lib";
+use lib "$FindBin::Bin/../t/lib", $FindBin::Bin;
 use Getopt::Long;
 use Time::HiRes qw(time sleep);
+use Bench;
 use Deploy;
 use Scenario;
 
@@ -42,38 +43,6 @@ my %row = (		# viewers, blocks, changed seats a second
 );
 my @rows = split /,/, $rows // ($short ? 'one,wide' : 'many,more,one,wide,arrive,idle');
 my @servers = split /,/, $servers // ($short ? 'fcgi,seatcast' : 'tcp,fcgi,nchan,node,seatcast');
-my $build = Stage->new->{build};
-my $FIRST = 101;
-my $PATH = '/api/matches/1/blocks/%d/seats/status-stream';
-
-# ---- processes ----
-
-sub cpu { my $t = 0; for (map { glob "/proc/$_/task/*/schedstat" } @_) { $t += (split ' ', Stage::slurp($_))[0] // 0 } return $t / 1000 }
-sub family { my ($stage, @names) = @_; return map { ($stage->pid($_), $stage->members($_)) } grep { $stage->pid($_) } @names }
-
-# bench/viewers as a conversation.
-sub viewers {
-	my ($how, $where, $count, $blocks) = @_;
-	my ($in, $out);
-	require IPC::Open2;
-	my $pid = IPC::Open2::open2($out, $in, "$build/bench/viewers", $how, $where, $count, "$FIRST:$blocks", $PATH);
-	$in->autoflush(1);
-	return { pid => $pid, in => $in, out => $out };
-}
-sub say_to { my ($v, $word) = @_; print {$v->{in}} "$word\n"; my $line = readline($v->{out}) // die "viewers ended\n"; return split ' ', $line }
-# What has arrived, once nothing more has for longer than anybody's interval: nobody is counted in the middle of a frame.
-sub settled {
-	my ($v) = @_;
-	my @was = (-1) x 2;
-	for (1 .. 20) {
-		my @now = say_to($v, 'report');
-		return @now if $now[1] == $was[1];
-		@was = @now;
-		sleep 1.3;
-	}
-	return @was;
-}
-sub end_of { my ($v) = @_; close $v->{in}; waitpid $v->{pid}, 0; return }
 
 # ---- the servers: each is started for a row, and says where viewers go and which processes are its parts ----
 
@@ -81,26 +50,16 @@ sub start_tcp {
 	my ($row) = @_;
 	my $stage = Stage->new;
 	my $port = $stage->free_port;
-	floor($stage, 'http', $port, $row);
+	floor($stage, 'http', $port, @$row[1, 2]);
 	return { stage => $stage, how => 'http', where => $port, app => ['floor'], publishes => 1 };
 }
 
 sub start_fcgi {
 	my ($row) = @_;
 	my $stage = Stage->new;
-	floor($stage, 'fcgi', "$stage->{dir}/fcgi.sock", $row);
+	floor($stage, 'fcgi', "$stage->{dir}/fcgi.sock", @$row[1, 2]);
 	$stage->start_lighttpd;
 	return { stage => $stage, how => 'http', where => $stage->{port}, app => ['floor'], web => ['lighttpd'], publishes => 1 };
-}
-
-sub floor {
-	my ($stage, $kind, $where, $row) = @_;
-	my (undef, $blocks, $changes) = @$row;
-	pipe my $r, my $w or die "pipe: $!";
-	$stage->{floor_stdin} = $w;
-	$stage->spawn('floor', ["$build/bench/floor", $kind, $where, $blocks, int($changes / $blocks + 0.5) || ($changes ? 1 : 0), 1000], stdin => "/proc/$$/fd/" . fileno $r);
-	close $r if $stage->wait_until(sub { $kind eq 'fcgi' ? -S $where : IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $where) });
-	return;
 }
 
 # nginx with nchan: ten viewers' worth of channels, and a publisher here that posts each block's frame once a second.
@@ -131,7 +90,7 @@ sub publisher {
 	my ($port, $row) = @_;
 	my (undef, $blocks, $changes) = @$row;
 	return undef if !$changes;
-	my $per = int($changes / $blocks + 0.5) || 1;
+	my $per = events_each($blocks, $changes);
 	my $sock = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port) or die "nchan: $!\n";
 	my ($began, $turn) = (time, 0);
 	return sub {
@@ -156,7 +115,7 @@ sub start_node {
 	my $stage = Stage->new;
 	my $port = $stage->free_port;
 	my (undef, $blocks, $changes) = @$row;
-	$stage->spawn('node', [have('node'), "$FindBin::Bin/node-server.js", $port, $blocks, int($changes / $blocks + 0.5) || ($changes ? 1 : 0)]);
+	$stage->spawn('node', [have('node'), "$FindBin::Bin/node-server.js", $port, $blocks, events_each($blocks, $changes)]);
 	$stage->wait_until(sub { IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port) || $stage->ended('node') });
 	return { stage => $stage, how => 'http', where => $port, app => ['node'], publishes => 1 };
 }
@@ -167,21 +126,9 @@ sub start_seatcast {
 	my $s = Scenario->new(demo => 1, lighttpd => $direct ? 0 : 1, poll_interval => '1s', workers => 2, max_streams => 19000, max_groups => $groups // 100,
 		heartbeat => '15s', pg => { log_statement => 'none' });
 	my $stage = $s->{stage};
-	$s->sql("INSERT INTO allocations (match_id, seat_id, status) SELECT 1, id, 'AVAILABLE' FROM seats ON CONFLICT DO NOTHING", 60);	# a sale that has been on for a while
-	$s->sql('VACUUM ANALYZE allocations', 60);
-	my @seats = map { $_->[0] } $s->sql("SELECT id FROM seats WHERE block_id < $FIRST + $blocks ORDER BY id");
-	my ($began, $done) = (time, 0);
 	return { scenario => $s, stage => $stage, how => $direct ? 'fcgi' : 'http', where => $direct ? $stage->{listen} : $stage->{port},
 		app => ['seatcast'], $direct ? () : (web => ['lighttpd']), db => ['postgresql'],
-		publish => !$changes ? undef : sub {
-			my $due = int((time - $began) * 10) * $changes / 10;
-			return if $due <= $done;
-			my %ids = map { $seats[rand @seats] => 1 } 1 .. $due - $done;
-			$done = $due;
-			$s->sql(sprintf q(INSERT INTO allocations (match_id, seat_id, user_id, status) SELECT 1, id, 7, 'HOLD' FROM unnest('{%s}'::bigint[]) AS t (id)
-				ON CONFLICT (match_id, seat_id) DO UPDATE SET status = CASE allocations.status WHEN 'HOLD' THEN 'OCCUPIED' WHEN 'OCCUPIED' THEN 'AVAILABLE' ELSE 'HOLD' END),
-				join ',', sort { $a <=> $b } keys %ids);
-		} };
+		publish => buyers($s, $blocks, $changes) };
 }
 
 my %start = (tcp => \&start_tcp, fcgi => \&start_fcgi, nchan => \&start_nchan, node => \&start_node, seatcast => \&start_seatcast,
@@ -197,7 +144,7 @@ sub measure {
 	my @parts = grep { $t->{$_} } qw(app web db);
 	my $used = sub { return { map { $_ => cpu(family($stage, @{$t->{$_}})) } @parts } };
 	my $before = $used->();
-	my $v = viewers($t->{how}, $t->{where}, $count, $blocks);
+	my $v = viewers($stage, $t->{how}, $t->{where}, $count, $blocks);
 	my (undef, $ms, $lost) = say_to($v, $t->{bare} ? 'bare' : 'open');
 	my $after = $used->();
 	my %r = (lost => $lost, ms => $ms, odd => 0);
@@ -227,11 +174,7 @@ sub measure {
 	return \%r;
 }
 
-sub median { my @s = sort { $a <=> $b } @_; return $s[$#s / 2] }
-sub spread { my @s = sort { $a <=> $b } @_; return @s == 1 ? sprintf '%.3g', $s[0] : sprintf '%.3g (%.3g to %.3g)', median(@s), @s[0, -1] }
-
-printf "%s, %d cores, load %s; %d rounds of %d s\n\n", scalar localtime, scalar(() = Stage::slurp('/proc/cpuinfo') =~ /^processor/mg),
-    (split ' ', Stage::slurp('/proc/loadavg'))[0], $rounds, $seconds;
+printf "%s; %d rounds of %d s\n\n", machine(), $rounds, $seconds;
 # What the document says, between <!-- ratios and -->: "one seatcast 1.2".
 my ($text) = Stage::slurp("$FindBin::Bin/../doc/performance.md") =~ /<!-- ratios\n(.*?)-->/s;
 my %said = ($text // '') =~ /^(\w+ \w+) ([\d.]+)$/mg;
