@@ -26,8 +26,8 @@
  * made anew.  A process in a Landlock domain does not reach one outside by /proc,
  * ptrace or a signal either.
  *
- * Calls that are allowed whatever their arguments cost nothing: the kernel knows
- * them by number (since 5.11), and the others are a binary tree.
+ * The length of the lists costs nothing: the kernel knows by number (since 5.11) what
+ * is allowed whatever its arguments are, and the others are a binary tree.
  * A build that writes when it ends (coverage), or that looks into itself
  * (sanitizers), is not confined.
  */
@@ -37,13 +37,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <malloc.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -55,6 +55,10 @@
 #ifdef HAVE_SECCOMP
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/mman.h>
+
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <ucontext.h>
 
 #include <seccomp.h>
@@ -155,6 +159,7 @@ confine_files(void)
 
 #define OPEN_TO_WRITE	(O_ACCMODE | O_CREAT | O_TRUNC)
 #define SECCOMP_LAST	1024		/* numbers of calls are below */
+#define PID_MARK	0x5ea7ca57u	/* no pid of Linux: fill_in_pid */
 
 /* Without what a trap needs to give an answer, a call is refused without a word. */
 #if defined(__x86_64__)
@@ -358,7 +363,7 @@ allow_threads(scmp_filter_ctx ctx)
 static int
 allow_own_signals(scmp_filter_ctx ctx)
 {
-	const struct scmp_arg_cmp	us = SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid(), 0);
+	const struct scmp_arg_cmp	us = SCMP_A0(SCMP_CMP_EQ, PID_MARK, 0);
 	int				rc;
 
 	if ((rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, CALL(tgkill), 1, us)) == 0)
@@ -405,29 +410,86 @@ add_rules(scmp_filter_ctx ctx, enum confine_role role)
 	return (rc == 0 ? refuse_open_to_write(ctx) : rc);
 }
 
+/* The filter of a role as the kernel wants it, in p: instructions that are ours.  0, or -errno. */
+static int
+read_program(struct sock_fprog *p, int fd)
+{
+	struct stat	 st;
+	size_t		 len;
+
+	if (fstat(fd, &st) == -1)
+		return (-errno);
+	len = (size_t)st.st_size;
+	if ((p->filter = malloc(len)) == NULL || pread(fd, p->filter, len, 0) != st.st_size) {
+		free(p->filter);
+		p->filter = NULL;
+		return (-ENOMEM);
+	}
+	p->len = (unsigned short)(len / sizeof(*p->filter));
+	return (0);
+}
+
+static int
+make_program(struct sock_fprog *p, enum confine_role role)
+{
+	scmp_filter_ctx	ctx = seccomp_init(role == CONFINE_MASTER ? SCMP_ACT_ALLOW : SCMP_ACT_ERRNO(ENOSYS));
+	int		fd = memfd_create("seatcast filter", MFD_CLOEXEC), rc = -ENOMEM;
+
+	if (ctx != NULL && fd != -1) {
+		(void)seccomp_attr_set(ctx, SCMP_FLTATR_CTL_OPTIMIZE, 2);
+		if ((rc = add_rules(ctx, role)) == 0 && (rc = seccomp_export_bpf(ctx, fd)) == 0)
+			rc = read_program(p, fd);
+	}
+	if (fd != -1)
+		(void)close(fd);
+	seccomp_release(ctx);
+	return (rc);
+}
+
+/* A filter is made before it is known whose it is. */
+static void
+fill_in_pid(struct sock_fprog *p)
+{
+	size_t	i;
+
+	for (i = 0; i < p->len; i++)
+		if (p->filter[i].k == PID_MARK)
+			p->filter[i].k = (uint32_t)getpid();
+}
+
+/* No foreign code runs here that could spy by speculation: without that guard it is as fast as before. */
+static int
+load_program(const struct sock_fprog *p)
+{
+	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW, p) == 0 ||	/* Linux 4.17 */
+	    syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, p) == 0)
+		return (0);
+	return (-errno);
+}
+
+/*
+ * The master makes all filters before it forks: it takes a millisecond and more
+ * memory than a loop has, and a child then only loads its own.
+ */
 static void
 confine_calls(enum confine_role role)
 {
-	scmp_filter_ctx	ctx = seccomp_init(role == CONFINE_MASTER ? SCMP_ACT_ALLOW : SCMP_ACT_ERRNO(ENOSYS));
-	int		rc = -ENOMEM;
+	static struct sock_fprog	programs[CONFINE_ROLES];
+	struct sock_fprog		*ours = &programs[role];
+	int				 i, rc = 0;
 
-	if (ctx == NULL)
-		goto fail;
-	(void)seccomp_attr_set(ctx, SCMP_FLTATR_CTL_OPTIMIZE, 2);
-	(void)seccomp_attr_set(ctx, SCMP_FLTATR_CTL_SSB, 1);	/* no foreign code runs here that could spy: as fast as before */
-	(void)seccomp_attr_set(ctx, SCMP_FLTATR_API_SYSRAWRC, 1);
-	watch_refused();
-	if ((rc = add_rules(ctx, role)) == 0)
-		rc = seccomp_load(ctx);
-	if (rc == 0 && role != CONFINE_MASTER)
-		(void)pthread_atfork(on_fork, NULL, NULL);
-fail:
+	for (i = 0; i < CONFINE_ROLES && rc == 0; i++)
+		if (programs[i].filter == NULL && (i == (int)role || role == CONFINE_MASTER))
+			rc = make_program(&programs[i], (enum confine_role)i);
+	if (rc == 0) {
+		watch_refused();
+		if (role != CONFINE_MASTER)
+			(void)pthread_atfork(on_fork, NULL, NULL);
+		fill_in_pid(ours);
+		rc = load_program(ours);
+	}
 	if (rc != 0)
 		log_debug("confine: no seccomp here: %s", strerror(-rc));
-	seccomp_release(ctx);
-#ifdef __GLIBC__
-	(void)malloc_trim(0);	/* making a filter takes more memory than a loop has */
-#endif
 }
 
 #else

@@ -19,7 +19,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-enum confine_role { CONFINE_MASTER, CONFINE_WORKER, CONFINE_LOOP };
+enum confine_role { CONFINE_MASTER, CONFINE_WORKER, CONFINE_LOOP, CONFINE_ROLES };
 
 /*
  * No new privileges, and files for nobody else.  has_secret: nor does another

@@ -114,6 +114,8 @@ try_kill(void)
 	return (kill(getppid(), 0) == -1 ? errno : 0);
 }
 
+static int	try_tgkill(void) { return (syscall(SYS_tgkill, getppid(), getppid(), 0) == -1 ? errno : 0); }
+
 static int
 try_open(const char *path, int flags)
 {
@@ -230,6 +232,7 @@ static const struct {
 	{ "no memory of others", CONFINE_WORKER, try_read_memory, EPERM, "process_vm_readv", SECCOMP },
 	{ "not by /proc either", CONFINE_WORKER, try_memory_by_proc, EACCES, NULL, LANDLOCK },
 	{ "a loop signals nobody", CONFINE_LOOP, try_kill, EPERM, "kill", SECCOMP },
+	{ "nor a thread of another", CONFINE_LOOP, try_tgkill, ENOSYS, NULL, SECCOMP },
 	{ "a file is read", CONFINE_LOOP, try_read_file, 0, NULL, NOTHING },
 	{ "a file is not written", CONFINE_LOOP, try_write_file, EACCES, "open to write", SECCOMP },
 	{ "by Landlock alone neither", CONFINE_LOOP, try_write_file, EACCES, NULL, LANDLOCK_ALONE },
