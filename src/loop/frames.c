@@ -62,6 +62,7 @@ struct frameset {
 	uint64_t	 version;	/* that the frames are of */
 	int64_t		 as_of_ms;	/* poll that the bodies of changes are of */
 	struct frame	*frames;
+	struct frame	*latest;	/* that was asked for: most viewers ask for the same, one after the other */
 	struct frameset	*prev, *next;	/* in `remembered`, when there are no viewers */
 	UT_hash_handle	 hh, by_epoch;
 };
@@ -83,6 +84,7 @@ struct frames {
 	struct board_slot	*slot;
 	uint32_t		 epoch;		/* of the next new view */
 	struct frameset		*sets;		/* by view */
+	struct frameset		*latest;	/* that was watched: most who come see the same */
 	struct frameset		*epochs;	/* the same, by epoch */
 	struct frameset		*remembered;	/* unwatched, oldest first */
 	size_t			 nremembered;
@@ -109,11 +111,25 @@ frame_free(struct frames *f, struct frame *fr)
 	free(fr);
 }
 
+static struct frame *
+frame_find(struct frameset *fs, const struct frame_key *key)
+{
+	struct frame *fr = fs->latest;
+
+	if (fr != NULL && memcmp(&fr->key, key, sizeof(*key)) == 0)
+		return (fr);
+	HASH_FIND(hh, fs->frames, key, sizeof(*key), fr);
+	if (fr != NULL)
+		fs->latest = fr;
+	return (fr);
+}
+
 static void
 set_forget_frames(struct frames *f, struct frameset *fs)
 {
 	struct frame *fr, *next;
 
+	fs->latest = NULL;
 	HASH_ITER(hh, fs->frames, fr, next) {
 		HASH_DEL(fs->frames, fr);
 		frame_free(f, fr);
@@ -135,6 +151,8 @@ static void
 set_free(struct frames *f, struct frameset *fs)
 {
 	set_forget_frames(f, fs);
+	if (f->latest == fs)
+		f->latest = NULL;
 	HASH_DELETE(hh, f->sets, fs);
 	if (fs->by_epoch.tbl != NULL)
 		HASH_DELETE(by_epoch, f->epochs, fs);
@@ -186,9 +204,11 @@ frames_watch(struct frames *f, const struct view *v)
 	key.kind = v->kind;
 	key.nblocks = v->nblocks;
 	memcpy(key.blocks, v->blocks, v->nblocks * sizeof(key.blocks[0]));
-	HASH_FIND(hh, f->sets, &key, sizeof(key), fs);
+	if ((fs = f->latest) == NULL || memcmp(&fs->view, &key, sizeof(key)) != 0)
+		HASH_FIND(hh, f->sets, &key, sizeof(key), fs);
 	if (fs == NULL && (fs = set_new(f, &key)) == NULL)
 		return (NULL);
+	f->latest = fs;
 	if (fs->viewers++ == 0 && fs->prev != NULL) {
 		DL_DELETE(f->remembered, fs);
 		f->nremembered--;
@@ -360,8 +380,7 @@ get(struct frames *f, struct frameset *fs, enum frame_kind kind, const struct vi
 	struct frame		*fr;
 
 	set_follow_version(f, fs);
-	HASH_FIND(hh, fs->frames, &key, sizeof(key), fr);
-	if (fr != NULL) {
+	if ((fr = frame_find(fs, &key)) != NULL) {
 		*fr_r = *fr;
 		if (fr->chunk != NULL)
 			chunk_ref(fr->chunk);
@@ -483,6 +502,7 @@ forget_old_changes(struct frames *f, struct frameset *fs, int64_t as_of_ms)
 	if (fs->as_of_ms == as_of_ms)
 		return;
 	fs->as_of_ms = as_of_ms;
+	fs->latest = NULL;
 	HASH_ITER(hh, fs->frames, fr, next)
 		if (fr->key.kind == FRAME_CHANGES) {
 			HASH_DEL(fs->frames, fr);

@@ -80,6 +80,7 @@ struct poller {
 	unsigned		 generation;	/* of the connection of the last good poll */
 	int64_t			 phase_ms;	/* of the ticks, from the key */
 	int64_t			 tick_ms;	/* monotonic: when the next tick is */
+	int64_t			 due_ms;	/* monotonic: what `due` is set for */
 	int64_t			 again_ms;	/* monotonic: when to ask again after 40001; 0: not */
 	int64_t			 reconcile_ms;	/* monotonic: when the next one is due */
 	int64_t			 submitted_ms;	/* monotonic: when the last poll went out, good or not */
@@ -171,11 +172,15 @@ next_poll_ms(const struct poller *p)
 static void
 schedule(struct poller *p)
 {
-	int64_t wait_ms;
+	int64_t at_ms, wait_ms;
 
 	if (!p->running)
 		return;
-	wait_ms = next_poll_ms(p) - mono_ms();
+	at_ms = next_poll_ms(p);
+	if (ev_is_active(&p->due) && p->due_ms == at_ms)
+		return;
+	p->due_ms = at_ms;
+	wait_ms = at_ms - mono_ms();
 	ev_now_update(p->ev);
 	ev_timer_stop(p->ev, &p->due);
 	ev_timer_set(&p->due, wait_ms > 0 ? (double)wait_ms / 1000 : 0., 0.);

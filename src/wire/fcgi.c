@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * The scan reads the stream once, from left to right, byte by byte, and
- * stops at the first byte that decides.  What it says about a byte depends on
+ * The scan reads the stream once, from left to right, and stops at the first
+ * byte that decides; bytes that can't are skipped together.  What it says about a byte depends on
  * the bytes before it only, never on how many happen to have come.  Hence the
  * two promises of the header: a verdict other than FCGI_MORE stays the same
  * whatever follows, and a prefix of a good request is FCGI_MORE.  For the same
@@ -223,6 +223,37 @@ pairs_byte(struct fcgi_scan *s, unsigned byte)
 	return (FCGI_MORE);
 }
 
+/* How many of n bytes only go on with a name or a value that says nothing to us: neither its last one nor a NUL is among them. */
+static size_t
+pairs_run(const struct fcgi_pairs *p, const unsigned char *c, size_t n)
+{
+	size_t			 left;
+	const unsigned char	*nul;
+
+	if (p->is_length || (p->stage != PAIR_NAME && p->stage != PAIR_VALUE))
+		return (0);
+	left = (p->stage == PAIR_NAME ? p->name_len : p->value_len) - p->pos - 1;
+	if (n > left)
+		n = left;
+	nul = memchr(c, '\0', n);
+	return (nul != NULL ? (size_t)(nul - c) : n);
+}
+
+static enum fcgi_verdict
+pairs_bytes(struct fcgi_scan *s, const unsigned char *c, size_t n)
+{
+	enum fcgi_verdict	 v = FCGI_MORE;
+	size_t			 i, run;
+
+	for (i = 0; i < n && v == FCGI_MORE;) {
+		run = pairs_run(&s->pairs, c + i, n - i);
+		s->pairs.pos += run;
+		if ((i += run) < n)
+			v = pairs_byte(s, c[i++]);
+	}
+	return (v);
+}
+
 /* n bytes of this record's content, from offset on. */
 static enum fcgi_verdict
 content_bytes(struct fcgi_scan *s, const unsigned char *c, size_t n, size_t offset)
@@ -237,8 +268,7 @@ content_bytes(struct fcgi_scan *s, const unsigned char *c, size_t n, size_t offs
 				v = refuse(s, FCGI_BAD_ROLE, "not the role of a responder");
 		break;
 	case SCAN_PARAMS:
-		for (i = 0; i < n && v == FCGI_MORE; i++)
-			v = pairs_byte(s, c[i]);
+		v = pairs_bytes(s, c, n);
 		break;
 	case SCAN_STDIN:	/* anything */
 		break;

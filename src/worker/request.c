@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 #include <sys/mman.h>
 
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -78,6 +79,7 @@ read_request(struct request *rq)
 	while (rq->body_len < FCGI_MAX_BODY_BYTES &&
 	    (n = FCGX_GetStr(rq->body + rq->body_len, (int)(FCGI_MAX_BODY_BYTES - rq->body_len), fx->in)) > 0)
 		rq->body_len += (size_t)n;
+	rq->body[rq->body_len] = '\0';
 	fx->ipcFd = -1;			/* it stays ours */
 	return (FCGX_GetError(fx->in) == 0 ? 0 : -1);
 }
@@ -94,10 +96,12 @@ request_new(struct service *s, int fd, uint16_t id, const void *bytes, size_t le
 	struct request	*rq;
 	struct buf	 failed = { .failed = true };
 
-	if ((rq = calloc(1, sizeof(*rq))) == NULL) {
+	if ((rq = malloc(sizeof(*rq))) == NULL) {
 		answers_send(s->answers, fd, id, &failed);
 		return;
 	}
+	memset(rq, 0, offsetof(struct request, body));	/* which is large, and mostly empty */
+	rq->body[0] = '\0';
 	rq->service = s;
 	rq->fd = fd;
 	rq->id = id;

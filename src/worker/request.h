@@ -43,7 +43,7 @@ struct request {
 	void		*state;			/* an action's own; freed with the request */
 	char		 text[ROUTE_MAX_IDS][24];	/* ids as query parameters */
 	size_t		 body_len;
-	char		 body[FCGI_MAX_BODY_BYTES + 1];	/* NUL-terminated */
+	char		 body[FCGI_MAX_BODY_BYTES + 1];	/* NUL-terminated; the last field, see request_new */
 };
 
 typedef void request_action(struct request *rq);
