@@ -4,16 +4,30 @@
 #include "base/evloop.h"
 #include "base/log.h"
 
+#define RESERVE_BYTES	(64 * 1024)
+
+/* libev can't be refused memory: when there is none for a moment, it gets what was laid by.  It asks rarely, and for little. */
+static void	*reserve;
+
 static void *
 allocate(void *p, long size)
 {
+	void *grown;
+
 	if (size == 0) {
 		free(p);
 		return (NULL);
 	}
-	if ((p = realloc(p, (size_t)size)) == NULL)
+	if ((grown = realloc(p, (size_t)size)) == NULL) {
+		free(reserve);
+		reserve = NULL;
+		grown = realloc(p, (size_t)size);
+	}
+	if (grown == NULL)
 		fatal("event loop");
-	return (p);
+	if (reserve == NULL)
+		reserve = malloc(RESERVE_BYTES);
+	return (grown);
 }
 
 static void
