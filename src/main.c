@@ -133,6 +133,7 @@ main(int argc, char **argv)
 		return (usage_error("--database", "nothing that libpq can read (not shown, as there may be a password in it): write "
 		    "\"host=... dbname=... user=...\", with '' around a value that has spaces, or a URI in which @ is %40 and / is %2F"));
 	tzset();		/* before any fork, and once: syslog */
+	conninfo_prepare();	/* the same: name services */
 	log_open(opts.log_level, opts.log_target == OPTS_SYSLOG);
 	if (opts.check)
 		return (check_main(&opts));

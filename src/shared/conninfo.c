@@ -7,6 +7,16 @@
 #include "shared/conninfo.h"
 
 /*
+ * libpq asks who the user is, and glibc reads nsswitch.conf when it is first asked:
+ * without memory in that moment it ends the process.  Children have it then.
+ */
+void
+conninfo_prepare(void)
+{
+	PQconninfoFree(PQconndefaults());
+}
+
+/*
  * An @ or / in a URI's password that is not encoded splits it in wrong places:
  * libpq would then show parts of it as a host's name or port.
  */

@@ -11,6 +11,9 @@
 
 #include <stdbool.h>
 
+/* Before any fork: what libpq asks the system for is asked once. */
+void		 conninfo_prepare(void);
+
 /* Can libpq read it, and without showing parts of a password as something else? */
 bool		 conninfo_ok(const char *conninfo);
 

@@ -20,7 +20,7 @@ my @HOURS = qw(start morning sale noon afternoon evening night);
 # What is left, and why: a failure that is none of ours.
 my @KNOWN = (
 	[qr/in libfcgi/, qr/ended by signal 6|EventSource ends for good with status 500/, 'libfcgi aborts without memory; the worker looks whether there is some before it calls it (request.c)'],
-	[qr/^start: .* db_prepare /, qr/signal/, 'glibc aborts while it reads nsswitch.conf; before anything is served'],
+	[qr/^start: .* conninfo_prepare /, qr/signal/, 'glibc aborts while it reads nsswitch.conf; before anything is served'],
 	[qr/^master: epoll_ctl in libev.* < master_main/, qr/signal 6/, 'libev asserts that the kernel takes its own pipe; before anything is served'],
 	[qr/: eventfd in libev/, qr/pipe open, not/, 'libev takes a pipe instead'],
 );
