@@ -12,7 +12,8 @@
 void
 buf_fini(struct buf *b)
 {
-	free(b->data);
+	if (!b->fixed)
+		free(b->data);
 	*b = (struct buf)BUF_INIT;
 }
 
@@ -45,6 +46,8 @@ buf_reserve(struct buf *b, size_t more)
 	need = b->len + more + 1;
 	if (need <= b->cap)
 		return (true);
+	if (b->fixed)
+		goto fail;
 	for (cap = b->cap < BUF_FIRST ? BUF_FIRST : b->cap; cap < need; cap *= 2)
 		;
 	if ((data = realloc(b->data, cap)) == NULL)

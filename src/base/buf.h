@@ -18,8 +18,10 @@ struct buf {
 	size_t	 len;		/* without that NUL */
 	size_t	 cap;
 	bool	 failed;	/* out of memory once: the contents are not to be used */
+	bool	 fixed;		/* data is somebody else's, and all that there is */
 };
-#define BUF_INIT	{ NULL, 0, 0, false }
+#define BUF_INIT	{ NULL, 0, 0, false, false }
+#define BUF_ON(array)	{ (array), 0, sizeof(array), false, true }	/* asks for no memory; what does not fit fails */
 
 void	buf_fini(struct buf *b);			/* frees, and leaves an empty one */
 void	buf_reset(struct buf *b);			/* empties, forgets a failure, keeps the memory */

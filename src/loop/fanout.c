@@ -121,20 +121,19 @@ begin(const struct viewer *v)
 	board_set(v->audience->slot, BOARD_begun, (int64_t)v->number);
 }
 
+/* Who can't be served for lack of memory is still told so. */
 static int
 refuse(struct fanout *f, struct viewer *v, enum refusal_reason reason)
 {
 	const struct chan_handover	*h = v->handover;
-	struct buf			 b = BUF_INIT;
+	char				 room[REFUSAL_BYTES], cors[HTTP_CORS_BYTES];
+	struct buf			 b = BUF_ON(room);
 	struct chunk			*p;
-	char				 cors[HTTP_CORS_BYTES];
 
 	refusal_answer(&b, f->audience.slot, reason, h->sse, h->head, http_cors(cors, f->opts->allow_origin, h->origin));
+	begin(v);
 	p = chunk_from(v->request_id, &b);
-	buf_fini(&b);
-	if (p != NULL)
-		begin(v);
-	return (viewer_answer(v, p, NULL));
+	return (p != NULL ? viewer_answer(v, p, NULL) : viewer_last_words(v, b.data, b.len));
 }
 
 static int
@@ -186,15 +185,20 @@ can_serve(const struct fanout *f)
 	return (poller_has_state(p) && (poller_is_current(p) || poller_is_stale(p)));
 }
 
+static bool
+is_overdue(const struct viewer *v)
+{
+	return (mono_ms() - v->handover->accepted_ms >= WAIT_FOR_STATE_MS);
+}
+
 /* The last one who has waited for too long; those before it have waited for nothing else.  NULL: nobody has. */
 static const struct viewer *
 last_overdue(const struct fanout *f)
 {
 	const struct viewer	*v, *last = NULL;
-	int64_t			 now = mono_ms();
 
 	DL_FOREACH(f->audience.waiting, v)
-		if (now - v->handover->accepted_ms >= WAIT_FOR_STATE_MS)
+		if (is_overdue(v))
 			last = v;
 	return (last);
 }
@@ -216,7 +220,7 @@ answer_waiting(struct fanout *f)
 			rc = refuse(f, v, REFUSAL_DRAINING);
 		else
 			rc = all ? serve(f, v) : refuse(f, v, REFUSAL_DATABASE);
-		if (rc == -1)
+		if (rc == -1 && (!is_overdue(v) || refuse(f, v, REFUSAL_OVERLOAD) == -1))
 			break;
 	}
 }

@@ -39,6 +39,7 @@
 #include "loop/viewer.h"
 #include "shared/board.h"
 #include "shared/chan.h"
+#include "shared/refusal.h"
 #include "wire/chunk.h"
 #include "wire/event.h"
 #include "wire/fcgi.h"
@@ -511,6 +512,26 @@ viewer_answer(struct viewer *v, struct chunk *head, struct chunk *body)
 	v->offset = 0;
 	viewer_move(v, VIEWER_ENDING);
 	viewer_push(v);
+	return (0);
+}
+
+int
+viewer_last_words(struct viewer *v, const void *cgi, size_t len)
+{
+	unsigned char	records[FCGI_HEADER_LEN + REFUSAL_BYTES + FCGI_END_BYTES];
+	ssize_t		n;
+
+	must(v->state == VIEWER_WAITING && len <= REFUSAL_BYTES);
+	len = fcgi_stdout(records, v->request_id, cgi, len);
+	fcgi_end(records + len, v->request_id, FCGI_REQUEST_COMPLETE);
+	do {
+		n = send(v->io.fd, records, len + FCGI_END_BYTES, MSG_DONTWAIT | MSG_NOSIGNAL);
+	} while (n == -1 && errno == EINTR);
+	if (n == -1 && fd_try_later(errno))
+		return (-1);
+	if (n > 0)
+		v->audience->bytes += n;
+	viewer_drop(v);
 	return (0);
 }
 

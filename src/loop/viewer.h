@@ -86,6 +86,8 @@ struct viewer	*viewer_new(struct audience *a, const struct chan_handover *h, int
  */
 int		 viewer_start(struct viewer *v);
 int		 viewer_answer(struct viewer *v, struct chunk *head, struct chunk *body);
+/* A whole refusal to one that waits, and the end; needs no memory.  -1: not now, it still waits. */
+int		 viewer_last_words(struct viewer *v, const void *cgi, size_t len);
 
 void		 viewer_push(struct viewer *v);		/* send until nothing is owed or the connection takes no more */
 void		 viewer_take(struct viewer *v, int revents);	/* what its connection has for us */

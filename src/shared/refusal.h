@@ -13,6 +13,8 @@
 
 #include <stdbool.h>
 
+#include "wire/http.h"
+
 struct board_slot;
 struct buf;
 
@@ -22,6 +24,9 @@ enum refusal_reason {
 #undef REFUSAL
 	REFUSAL__MAX
 };
+
+/* What refusal_answer makes at most: into a buf on that much room it needs no memory, so that who has none can still be polite. */
+#define REFUSAL_BYTES	(HTTP_CORS_BYTES + 768)
 
 /* The whole answer into b, and counted in slot.  sse: with `event: busy`; head: HEAD was asked; cors: http_cors(). */
 void	refusal_answer(struct buf *b, struct board_slot *slot, enum refusal_reason reason, bool sse, bool head,

@@ -64,8 +64,11 @@ http_answer(struct buf *b, int status, const char *content_type, const char *ext
 void
 http_error(struct buf *b, int status, const char *message, const char *extra, bool head_only)
 {
-	struct buf	 body = BUF_INIT;
+	char		 room[1024];
+	struct buf	 body = BUF_INIT, on_stack = BUF_ON(room);
 
+	if (strlen(message) < sizeof(room) / 8)		/* most are short, and need no memory then */
+		body = on_stack;
 	http_error_json(&body, status, message);
 	if (buf_ok(&body))
 		http_answer(b, status, "application/json", extra, body.data, body.len, head_only);
@@ -82,6 +85,16 @@ http_error_json(struct buf *b, int status, const char *message)
 	buf_puts(b, "}");
 }
 
+/* Such text is in JSON what it is outside. */
+static bool
+is_plain(const char *text, size_t len)
+{
+	for (; len > 0; text++, len--)
+		if ((unsigned char)*text < ' ' || *text == '"' || *text == '\\')
+			return (false);
+	return (true);
+}
+
 void
 http_json_string(struct buf *b, const char *text, size_t len)
 {
@@ -89,6 +102,12 @@ http_json_string(struct buf *b, const char *text, size_t len)
 	const char		*json;
 	size_t			 n;
 
+	if (is_plain(text, len)) {	/* most are, and need no memory then */
+		buf_puts(b, "\"");
+		buf_add(b, text, len);
+		buf_puts(b, "\"");
+		return;
+	}
 	if (len > INT_MAX || (o = json_object_new_string_len(text, (int)len)) == NULL ||
 	    (json = json_object_to_json_string_length(o, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, &n)) == NULL)
 		b->failed = true;
@@ -210,6 +229,14 @@ http_accepts_sse(const char *accept)
 		accept += n;
 	}
 	return (false);
+}
+
+bool
+http_mentions_sse(const void *bytes, size_t len)
+{
+	static const char sse[] = "text/event-stream";
+
+	return (len > 0 && memmem(bytes, len, sse, sizeof(sse) - 1) != NULL);
 }
 
 /* What a server that compresses puts behind a tag: "-gzip" (Apache, lighttpd), "--gzip" (Jetty). */

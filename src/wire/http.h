@@ -54,6 +54,9 @@ void	http_etag(char *out, const void *bytes, size_t len);
 /* Does an Accept header name text/event-stream (any case, any parameters, q=0 not)?  Accepts NULL. */
 bool	http_accepts_sse(const char *accept);
 
+/* Is it named in these bytes of a request, whole or not, as EventSource writes it?  Accepts NULL with 0. */
+bool	http_mentions_sse(const void *bytes, size_t len);
+
 /*
  * Does an If-None-Match list contain this entity tag (given without quotes)?  Weak ones match, "*" matches,
  * and what a compressing server makes of it: "tag-gzip", "tag--gzip", "tag-br"…  Accepts NULL.

@@ -106,7 +106,7 @@ refuse(struct connection *c, int status, const char *message, const char *extra,
 	log_debug("connection: refused: %s", why);
 	board_add(c->acceptor->slot, BOARD_requests_bad, 1);
 	http_error(&b, status, message, extra, false);
-	answers_send_early(answers, release(c), request_id, &b);
+	answers_send_early(answers, release(c), request_id, NULL, &b);
 }
 
 static void
@@ -120,12 +120,20 @@ refuse_role(struct connection *c)
 	answers_end(answers, release(c), request_id, FCGI_UNKNOWN_ROLE);
 }
 
+/* Perhaps: what has come of a request that there is no memory for says so. */
+static bool
+takes_stream(const struct connection *c, const void *piece, size_t len)
+{
+	return (http_mentions_sse(c->bytes.data, c->bytes.len) || http_mentions_sse(piece, len));
+}
+
 static void
 let_through(struct connection *c, const void *piece, size_t len)
 {
 	struct acceptor	*in = c->acceptor;
 	struct buf	 whole = c->bytes;
 	uint16_t	 request_id = c->scan.request_id;
+	const char	*stream = takes_stream(c, piece, len) ? "" : NULL;
 	int		 fd;
 
 	in->half_bytes -= c->bytes.len;
@@ -140,7 +148,7 @@ let_through(struct connection *c, const void *piece, size_t len)
 		else {
 			buf_reset(&whole);
 			whole.failed = true;	/* says so itself */
-			answers_send(in->answers, fd, request_id, &whole);
+			answers_send(in->answers, fd, request_id, stream, &whole);
 		}
 	}
 	buf_fini(&whole);
@@ -161,13 +169,24 @@ make_room(struct acceptor *in)
 }
 
 static void
+refuse_without_memory(struct connection *c, const void *piece, size_t len)
+{
+	struct answers	*answers = c->acceptor->answers;
+	uint16_t	 request_id = c->scan.request_id;
+	const char	*stream = takes_stream(c, piece, len) ? "" : NULL;
+	struct buf	 failed = { .failed = true };
+
+	answers_send_early(answers, release(c), request_id, stream, &failed);
+}
+
+static void
 keep(struct connection *c, const void *piece, size_t len)
 {
 	struct acceptor *in = c->acceptor;
 
 	buf_add(&c->bytes, piece, len);
 	if (!buf_ok(&c->bytes)) {
-		refuse(c, 503, "out of memory", "Retry-After: 2\r\n", "out of memory");
+		refuse_without_memory(c, piece, len);
 		return;
 	}
 	in->half_bytes += len;

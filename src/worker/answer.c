@@ -17,6 +17,7 @@
 #include "base/evloop.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "shared/refusal.h"
 #include "wire/chunk.h"
 #include "wire/fcgi.h"
 #include "worker/answer.h"
@@ -40,6 +41,7 @@ struct answer {
 
 struct answers {
 	struct ev_loop	*ev;
+	struct board_slot *slot;
 	struct answer	*list;		/* the oldest first */
 	size_t		 count, bytes;
 };
@@ -218,40 +220,42 @@ send_chunk(struct answers *a, int fd, struct chunk *chunk, bool unread)
 
 /* The one answer that needs no memory: all of it at once, or silence. */
 static void
-send_out_of_memory(int fd, uint16_t request_id)
+send_out_of_memory(const struct answers *a, int fd, uint16_t request_id, const char *stream_cors)
 {
-	static const char cgi[] = "Status: 503 Service Unavailable\r\nContent-Type: application/json\r\n"
-	    "Retry-After: 2\r\n\r\n{\"status\":503,\"message\":\"out of memory\"}";
-	unsigned char	bytes[512];
-	size_t		len = fcgi_stdout(bytes, request_id, cgi, sizeof(cgi) - 1);
+	unsigned char	records[FCGI_HEADER_LEN + REFUSAL_BYTES + FCGI_END_BYTES];
+	char		room[REFUSAL_BYTES];
+	struct buf	b = BUF_ON(room);
+	size_t		len;
 
-	fcgi_end(bytes + len, request_id, FCGI_REQUEST_COMPLETE);
-	(void)send_some(fd, bytes, len + FCGI_END_BYTES);
+	refusal_answer(&b, a->slot, REFUSAL_OVERLOAD, stream_cors != NULL, false, stream_cors != NULL ? stream_cors : "");
+	len = fcgi_stdout(records, request_id, b.data, b.len);
+	fcgi_end(records + len, request_id, FCGI_REQUEST_COMPLETE);
+	(void)send_some(fd, records, len + FCGI_END_BYTES);
 	fd_close(&fd);
 }
 
 static void
-send_cgi(struct answers *a, int fd, uint16_t request_id, struct buf *cgi, bool unread)
+send_cgi(struct answers *a, int fd, uint16_t request_id, const char *stream_cors, struct buf *cgi, bool unread)
 {
 	struct chunk *chunk = chunk_last_from(request_id, cgi);
 
 	if (chunk != NULL)
 		send_chunk(a, fd, chunk, unread);
 	else
-		send_out_of_memory(fd, request_id);
+		send_out_of_memory(a, fd, request_id, stream_cors);
 	buf_fini(cgi);
 }
 
 void
-answers_send(struct answers *a, int fd, uint16_t request_id, struct buf *cgi)
+answers_send(struct answers *a, int fd, uint16_t request_id, const char *stream_cors, struct buf *cgi)
 {
-	send_cgi(a, fd, request_id, cgi, false);
+	send_cgi(a, fd, request_id, stream_cors, cgi, false);
 }
 
 void
-answers_send_early(struct answers *a, int fd, uint16_t request_id, struct buf *cgi)
+answers_send_early(struct answers *a, int fd, uint16_t request_id, const char *stream_cors, struct buf *cgi)
 {
-	send_cgi(a, fd, request_id, cgi, true);
+	send_cgi(a, fd, request_id, stream_cors, cgi, true);
 }
 
 void
@@ -268,12 +272,14 @@ answers_end(struct answers *a, int fd, uint16_t request_id, uint8_t protocol_sta
 }
 
 struct answers *
-answers_new(struct ev_loop *ev)
+answers_new(struct ev_loop *ev, struct board_slot *slot)
 {
 	struct answers *a;
 
-	if ((a = calloc(1, sizeof(*a))) != NULL)
-		a->ev = ev;
+	if ((a = calloc(1, sizeof(*a))) == NULL)
+		return (NULL);
+	a->ev = ev;
+	a->slot = slot;
 	return (a);
 }
 

@@ -95,9 +95,10 @@ request_new(struct service *s, int fd, uint16_t id, const void *bytes, size_t le
 {
 	struct request	*rq;
 	struct buf	 failed = { .failed = true };
+	const char	*stream = http_mentions_sse(bytes, len) ? "" : NULL;
 
 	if ((rq = malloc(sizeof(*rq))) == NULL) {
-		answers_send(s->answers, fd, id, &failed);
+		answers_send(s->answers, fd, id, stream, &failed);
 		return;
 	}
 	memset(rq, 0, offsetof(struct request, body));	/* which is large, and mostly empty */
@@ -105,6 +106,7 @@ request_new(struct service *s, int fd, uint16_t id, const void *bytes, size_t le
 	rq->service = s;
 	rq->fd = fd;
 	rq->id = id;
+	rq->takes_stream = stream != NULL;
 	rq->accepted_ms = mono_ms();
 	DL_APPEND(s->requests, rq);
 	if (!has_memory(len) || replay(s, bytes, len) == -1)
@@ -128,7 +130,7 @@ request_param(const struct request *rq, const char *name)
 void
 request_answer_raw(struct request *rq, struct buf *cgi)
 {
-	answers_send(rq->service->answers, fd_take(&rq->fd), rq->id, cgi);
+	answers_send(rq->service->answers, fd_take(&rq->fd), rq->id, rq->takes_stream ? rq->cors : NULL, cgi);
 	end(rq);
 }
 

@@ -37,6 +37,7 @@ struct request {
 	struct route	 route;
 	struct peer	 peer;
 	char		 cors[HTTP_CORS_BYTES];	/* header lines of every answer; "" none */
+	bool		 takes_stream;		/* perhaps: then `event: busy` is what it is told without memory */
 	int64_t		 accepted_ms;		/* monotonic */
 	struct db_query	 query;
 	struct exists_asker asker;

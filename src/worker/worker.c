@@ -80,9 +80,9 @@ answer_refused(struct worker *w, const struct chan_refusal *r, int fd)
 	struct buf	 b = BUF_INIT;
 	char		 cors[HTTP_CORS_BYTES];
 
-	refusal_answer(&b, w->in->slot, (enum refusal_reason)r->reason, r->handover.sse, r->handover.head,
-	    http_cors(cors, w->in->opts->allow_origin, r->handover.origin));
-	answers_send(w->service.answers, fd, r->handover.request_id, &b);
+	http_cors(cors, w->in->opts->allow_origin, r->handover.origin);
+	refusal_answer(&b, w->in->slot, (enum refusal_reason)r->reason, r->handover.sse, r->handover.head, cors);
+	answers_send(w->service.answers, fd, r->handover.request_id, r->handover.sse ? cors : NULL, &b);
 }
 
 /* --- requests --------------------------------------------------------------- */
@@ -288,7 +288,7 @@ start_service(struct worker *w)
 	s->master = &w->master;
 	s->draining = in->alone;
 	s->replay_fd = -1;
-	if ((s->answers = answers_new(w->ev)) == NULL || (s->reads = db_new(w->ev, in->opts->database, in->slot)) == NULL ||
+	if ((s->answers = answers_new(w->ev, in->slot)) == NULL || (s->reads = db_new(w->ev, in->opts->database, in->slot)) == NULL ||
 	    (s->exists = exists_new(w->ev, s->reads, in->board, in->slot)) == NULL ||
 	    (s->writes = writes_new(w->ev, in->opts->database, in->slot)) == NULL)
 		fatal("start");

@@ -47,11 +47,12 @@ void	peer_read(struct peer *p, const struct opts *o, peer_param_cb *param, const
 int64_t	mono_ms(void) { return (0); }
 
 void
-answers_send(struct answers *a, int fd, uint16_t request_id, struct buf *cgi)
+answers_send(struct answers *a, int fd, uint16_t request_id, const char *stream_cors, struct buf *cgi)
 {
 	(void)a;
 	(void)fd;
 	(void)request_id;
+	(void)stream_cors;
 	buf_fini(cgi);
 }
 

@@ -13,9 +13,11 @@
 #include "base/buf.h"
 #include "base/fd.h"
 #include "unit.h"
+#include "shared/board.h"
 #include "wire/fcgi.h"
 #include "worker/answer.h"
 
+static struct board_slot slot;
 static struct ev_loop	*loop;
 static struct answers	*answers;
 static int		 ours, theirs;
@@ -26,7 +28,7 @@ begin(void)
 	int fds[2];
 
 	loop = ev_loop_new(EVFLAG_AUTO);
-	answers = answers_new(loop);
+	answers = answers_new(loop, &slot);
 	ck_assert_ptr_nonnull(answers);
 	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
 	ours = fds[0];
@@ -83,7 +85,7 @@ START_TEST(a_short_answer_is_through_at_once)
 	begin();
 	buf_puts(&cgi, "Status: 200 OK\r\n\r\nok");
 	expected(&want, 7, cgi.data, cgi.len);
-	answers_send(answers, ours, 7, &cgi);
+	answers_send(answers, ours, 7, NULL, &cgi);
 	ck_assert_uint_eq(answers_count(answers), 0);
 	ck_assert_ptr_null(cgi.data);
 	ck_assert(read_all(&got, 65536));
@@ -104,7 +106,7 @@ START_TEST(a_long_one_waits_for_its_reader)
 	for (i = 0; i < 2000000; i++)
 		buf_printf(&cgi, "%c", 'a' + (int)(i % 23));
 	expected(&want, 300, cgi.data, cgi.len);
-	answers_send(answers, ours, 300, &cgi);
+	answers_send(answers, ours, 300, NULL, &cgi);
 	ck_assert_uint_eq(answers_count(answers), 1);
 	ev_run(loop, EVRUN_NOWAIT);
 	ck_assert_uint_eq(answers_count(answers), 1);
@@ -124,7 +126,7 @@ START_TEST(who_has_sent_more_than_was_read_gets_to_read_the_answer)
 	begin();
 	ck_assert_int_eq((int)write(theirs, "the rest of a body", 18), 18);
 	buf_puts(&cgi, "Status: 413 Content Too Large\r\n\r\n");
-	answers_send(answers, ours, 1, &cgi);
+	answers_send(answers, ours, 1, NULL, &cgi);
 	ck_assert_uint_eq(answers_count(answers), 1);	/* lingers */
 	ck_assert_int_eq((int)write(theirs, "and more of it", 14), 14);
 	ev_run(loop, EVRUN_NOWAIT);
@@ -146,7 +148,7 @@ START_TEST(a_reader_that_goes_is_forgotten)
 	begin();
 	for (i = 0; i < 100000; i++)
 		buf_puts(&cgi, "0123456789");
-	answers_send(answers, ours, 1, &cgi);
+	answers_send(answers, ours, 1, NULL, &cgi);
 	ck_assert_uint_eq(answers_count(answers), 1);
 	fd_close(&theirs);
 	ev_run(loop, EVRUN_ONCE);
@@ -160,10 +162,26 @@ START_TEST(what_could_not_be_built_is_503)
 	struct buf cgi = { .failed = true }, got = BUF_INIT;
 
 	begin();
-	answers_send(answers, ours, 9, &cgi);
+	answers_send(answers, ours, 9, NULL, &cgi);
 	ck_assert(read_all(&got, 65536));
 	ck_assert_ptr_nonnull(strstr(got.data + FCGI_HEADER_LEN, "Status: 503"));
 	ck_assert_int_eq(got.data[3], 9);
+	buf_fini(&got);
+	end();
+}
+END_TEST
+
+START_TEST(what_could_not_be_built_is_busy_for_a_stream)
+{
+	struct buf cgi = { .failed = true }, got = BUF_INIT;
+
+	begin();
+	answers_send(answers, ours, 9, "Vary: Origin\r\n", &cgi);
+	ck_assert(read_all(&got, 65536));
+	ck_assert_ptr_nonnull(strstr(got.data + FCGI_HEADER_LEN, "Status: 200"));
+	ck_assert_ptr_nonnull(strstr(got.data + FCGI_HEADER_LEN, "\r\nVary: Origin\r\n\r\nretry: 1"));
+	ck_assert_ptr_nonnull(strstr(got.data + FCGI_HEADER_LEN, "\n\nevent: busy\ndata: {\"status\":503,\"message\":\"the service is overloaded"));
+	ck_assert_int_eq(board_get(&slot, BOARD_refused_overload), 1);
 	buf_fini(&got);
 	end();
 }
@@ -180,7 +198,7 @@ START_TEST(too_much_waits_then_the_oldest_goes)
 		ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, fds[i]), 0);
 		while (cgi.len < 1000000)
 			buf_puts(&cgi, "0123456789012345678901234567890123456789");
-		answers_send(answers, fds[i][0], 1, &cgi);
+		answers_send(answers, fds[i][0], 1, NULL, &cgi);
 	}
 	ck_assert_uint_ge(answers_count(answers), 14);	/* of a megabyte each */
 	ck_assert_uint_le(answers_count(answers), 16);
@@ -203,6 +221,7 @@ main(void)
 	tcase_add_test(tc, who_has_sent_more_than_was_read_gets_to_read_the_answer);
 	tcase_add_test(tc, a_reader_that_goes_is_forgotten);
 	tcase_add_test(tc, what_could_not_be_built_is_503);
+	tcase_add_test(tc, what_could_not_be_built_is_busy_for_a_stream);
 	tcase_add_test(tc, too_much_waits_then_the_oldest_goes);
 	return (unit_main(s));
 }

@@ -110,6 +110,7 @@ now(void)
 
 static uint64_t	 scarce;
 static bool	 inside;		/* the fan-out, and not this program */
+static bool	 room_to_send;		/* what the kernel needs it has */
 
 #define IN_FANOUT(call)	do { inside = true; call; inside = false; } while (0)
 
@@ -137,7 +138,7 @@ void *__wrap_realloc(void *p, size_t size) { return (is_missing() ? NULL : __rea
 ssize_t
 __wrap_send(int fd, const void *bytes, size_t len, int flags)
 {
-	if (is_missing()) {
+	if (!room_to_send && is_missing()) {
 		errno = below(2) ? ENOBUFS : ENOMEM;
 		return (-1);
 	}
@@ -812,6 +813,44 @@ START_TEST(changes_since_an_id)
 }
 END_TEST
 
+/* In a drain, and after five seconds, who can't be served for lack of memory is told so. */
+START_TEST(without_memory_who_waits_is_told)
+{
+	struct chan_handover	 now_h = { .request_id = 1 }, long_ago = now_h, plain = now_h;
+	int			 fds[3], i;
+
+	begin(1);
+	w.poller.away = true;
+	fds[0] = request(CHAN_STREAM, &block_1, &now_h);
+	w.poller.away = false;
+	room_to_send = true;
+	scarce = 1;
+	IN_FANOUT(fanout_serve_waiting(w.fanout));
+	ck_assert_msg(answer(fds[0])[0] == '\0', "not at once: there may be memory in a moment");
+	IN_FANOUT(fanout_drain(w.fanout, 0));
+	ck_assert_ptr_nonnull(strstr(answer(fds[0]), "event: busy\n"));
+	scarce = 0;
+	end();
+
+	begin(1);
+	w.poller.away = true;
+	long_ago.accepted_ms = plain.accepted_ms = mono_ms() - 4999;
+	fds[1] = request(CHAN_STREAM, &block_1, &long_ago);
+	fds[2] = request(CHAN_SNAPSHOT, &block_1, &plain);
+	w.poller.away = false;
+	usleep(2000);
+	scarce = 1;
+	IN_FANOUT(fanout_serve_waiting(w.fanout));
+	ck_assert_ptr_nonnull(strstr(answer(fds[1]), "event: busy\n"));
+	ck_assert_ptr_nonnull(strstr(answer(fds[2]), "Status: 503"));
+	scarce = 0;
+	room_to_send = false;
+	end();
+	for (i = 0; i < 3; i++)
+		fd_close(&fds[i]);
+}
+END_TEST
+
 /* The master lets go of all connections up to the number that has begun. */
 START_TEST(who_waits_has_not_begun)
 {
@@ -1025,6 +1064,7 @@ main(void)
 	tc = unit_case(s, "answers");
 	tcase_add_test(tc, a_snapshot_says_what_it_is_and_how_old);
 	tcase_add_test(tc, changes_since_an_id);
+	tcase_add_test(tc, without_memory_who_waits_is_told);
 	tcase_add_test(tc, who_waits_has_not_begun);
 	tcase_add_test(tc, who_gives_way_is_told);
 	tcase_add_test(tc, an_id_is_known_until_too_many_views_came_after_it);
