@@ -21,7 +21,7 @@
  * tgkill (ourselves).
  *
  * Files, by Landlock: nothing is written, made, removed or executed, and no TCP port
- * bound.  What may be read is left to permissions: libpq, OpenSSL, Kerberos and the
+ * bound; but for the master's sockets, and what stands beside them.  What may be read is left to permissions: libpq, OpenSSL, Kerberos and the
  * modules of nsswitch.conf have files anywhere, and want them when a connection is
  * made anew.  A process in a Landlock domain does not reach one outside by /proc,
  * ptrace or a signal either.
@@ -37,6 +37,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -69,7 +70,9 @@
 #define PR_SET_VMA	0x53564d41	/* to name memory */
 #endif
 
-static bool	is_wanted;
+static bool		 is_wanted;
+static const char	*kept[2];	/* paths of the master's sockets */
+static size_t		 nkept;
 
 /* Does this build have something that the confined could not do? */
 static bool
@@ -102,12 +105,23 @@ confine_start(bool has_secret)
 		log_debug("confine: dumpable: %s", strerror(errno));
 }
 
+void
+confine_keep_beside(const char *path)
+{
+	must(nkept < nitems(kept));
+	kept[nkept++] = path;
+}
+
 /* --- files: Landlock ---------------------------------------------------------- */
 
 /* <linux/landlock.h> has these, as far as it is new enough; the numbers are the kernel's interface. */
 #define LL_CREATE_RULESET	444
+#define LL_ADD_RULE		445
 #define LL_RESTRICT_SELF	446
 #define LL_ASK_VERSION		1u
+#define LL_RULE_PATH		1
+#define LL_FS_EXECUTE		UINT64_C(1)
+#define LL_FS_WRITE_FILE	(UINT64_C(1) << 1)
 #define LL_FS_READ_FILE		(UINT64_C(1) << 2)
 #define LL_FS_READ_DIR		(UINT64_C(1) << 3)
 #define LL_FS_ALL(bits)		((UINT64_C(1) << (bits)) - 1)
@@ -117,6 +131,11 @@ confine_start(bool has_secret)
 struct landlock_ruleset {
 	uint64_t fs, net, scoped;
 };
+
+struct landlock_path {
+	uint64_t fs;
+	int32_t	 fd;
+} __attribute__((packed));
 
 /* What each version of the interface knows of files, from 1 on: so many rights. */
 static const unsigned landlock_fs_bits[] = { 13, 14, 15, 15, 16 };
@@ -130,10 +149,39 @@ landlock_version(void)
 	return (v > 0 ? (int)v : 0);	/* ENOSYS: not built in; EOPNOTSUPP: not switched on; EPERM: not in this container */
 }
 
+/* Let these rights be had at path, and below; what is not there needs none. */
 static void
-confine_files(void)
+let(int ruleset, const char *path, uint64_t rights)
+{
+	struct landlock_path	rule = { .fs = rights, .fd = open(path, O_PATH | O_CLOEXEC) };
+
+	if (rule.fd == -1)
+		return;
+	if (syscall(LL_ADD_RULE, ruleset, LL_RULE_PATH, &rule, 0) == -1)
+		log_debug("confine: Landlock: %s: %s", path, strerror(errno));
+	(void)close(rule.fd);
+}
+
+/* The master takes its sockets and their locks away when it ends; and a child that it forks begins with /dev/null. */
+static void
+let_master(int ruleset, uint64_t rights)
+{
+	char	*copy;
+	size_t	 i;
+
+	let(ruleset, "/dev/null", LL_FS_WRITE_FILE);
+	for (i = 0; i < nkept; i++)
+		if ((copy = strdup(kept[i])) != NULL) {
+			let(ruleset, dirname(copy), rights & ~LL_FS_EXECUTE);
+			free(copy);
+		}
+}
+
+static void
+confine_files(enum confine_role role)
 {
 	struct landlock_ruleset	 rules = { 0 };
+	bool			 is_master = role == CONFINE_MASTER;
 	int			 v = landlock_version(), fd;
 	size_t			 i;
 
@@ -143,11 +191,12 @@ confine_files(void)
 	}
 	i = (size_t)v > nitems(landlock_fs_bits) ? nitems(landlock_fs_bits) - 1 : (size_t)v - 1;
 	rules.fs = LL_FS_ALL(landlock_fs_bits[i]) & ~(LL_FS_READ_FILE | LL_FS_READ_DIR);
-	rules.net = v >= 4 ? LL_NET_BIND_TCP : 0;
-	rules.scoped = v >= 6 ? LL_SCOPE_SIGNAL : 0;
-	/* no rule is added: what is handled is refused everywhere */
-	if ((fd = (int)syscall(LL_CREATE_RULESET, &rules, sizeof(rules), 0)) == -1 ||
-	    syscall(LL_RESTRICT_SELF, fd, 0) == -1)
+	rules.net = v >= 4 ? LL_NET_BIND_TCP : 0;	/* the master's sockets are bound already */
+	rules.scoped = v >= 6 ? LL_SCOPE_SIGNAL : 0;	/* its children are in its domain */
+	/* what is handled, and not let by a rule, is refused everywhere */
+	if ((fd = (int)syscall(LL_CREATE_RULESET, &rules, sizeof(rules), 0)) != -1 && is_master)
+		let_master(fd, rules.fs);
+	if (fd == -1 || syscall(LL_RESTRICT_SELF, fd, 0) == -1)
 		log_debug("confine: Landlock: %s", strerror(errno));
 	if (fd != -1)
 		(void)close(fd);
@@ -509,8 +558,7 @@ confine(enum confine_role role)
 {
 	if (!is_wanted)
 		return;
-	if (role != CONFINE_MASTER)
-		confine_files();
+	confine_files(role);
 	confine_calls(role);
 }
 

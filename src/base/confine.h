@@ -28,6 +28,9 @@ enum confine_role { CONFINE_MASTER, CONFINE_WORKER, CONFINE_LOOP, CONFINE_ROLES 
  */
 void	confine_start(bool has_secret);
 
+/* The master may write and remove beside this path, which stays the caller's. */
+void	confine_keep_beside(const char *path);
+
 /* From here on only what this role needs.  Nothing happens without confine_start. */
 void	confine(enum confine_role role);
 

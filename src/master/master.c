@@ -452,6 +452,10 @@ master_main(const struct opts *o, int listen_fd, int control_fd)
 		    "as etc/seatcast.service and etc/rc.seatcast do");
 	if (control_fd != -1)
 		control_start(m);
+	if (o->listen != NULL && strchr(o->listen, '/') != NULL)
+		confine_keep_beside(o->listen);
+	if (o->control != NULL)
+		confine_keep_beside(o->control);
 	confine(CONFINE_MASTER);
 	start_workers(m);
 	if (listen_fd == -1)

@@ -36,7 +36,7 @@
 #define IN_VAIN		200	/* the exit status of a child that could not be confined */
 #define NO_SUCH_CALL	4095	/* of the kernels of the next decades */
 
-static char	dir[64], file[96];
+static char	dir[64], file[96], kept[96];	/* kept: the master's socket, in a directory of its own */
 static bool	has_seccomp, has_landlock;
 
 /* --- attempts: 0, or errno ------------------------------------------------------ */
@@ -137,6 +137,18 @@ try_create(void)
 }
 
 static int
+try_create_beside(void)
+{
+	return (try_open(kept, O_RDWR | O_CREAT) != 0 || unlink(kept) == -1 ? errno : 0);
+}
+
+static int
+try_null(void)
+{
+	return (try_open("/dev/null", O_RDWR));
+}
+
+static int
 try_memory_by_proc(void)
 {
 	char	path[64];
@@ -224,7 +236,7 @@ static const struct {
 	{ "a loop binds no port", CONFINE_LOOP, try_bind_inet, EPERM, "bind", SECCOMP },
 	{ "a worker binds no socket", CONFINE_WORKER, try_bind_unix, EPERM, "bind", SECCOMP },
 #endif
-	{ "the master binds", CONFINE_MASTER, try_bind_inet, 0, NULL, NOTHING },
+	{ "the master has bound what it binds", CONFINE_MASTER, try_bind_unix, EACCES, NULL, LANDLOCK },
 	{ "a worker does not listen", CONFINE_WORKER, try_listen, EPERM, "listen", SECCOMP },
 	{ "a loop does not listen", CONFINE_LOOP, try_listen, EPERM, "listen", SECCOMP },
 	{ "a loop traces nobody", CONFINE_LOOP, try_ptrace, EPERM, "ptrace", SECCOMP },
@@ -239,6 +251,9 @@ static const struct {
 	{ "a file is not appended to", CONFINE_WORKER, try_append, EACCES, "open to write", SECCOMP },
 	{ "a file is not emptied", CONFINE_WORKER, try_truncate, EACCES, "open to write", SECCOMP },
 	{ "a file is not made", CONFINE_WORKER, try_create, EACCES, "open to write", SECCOMP },
+	{ "the master neither", CONFINE_MASTER, try_create, EACCES, NULL, LANDLOCK },
+	{ "but where its sockets are", CONFINE_MASTER, try_create_beside, 0, NULL, NOTHING },
+	{ "and it has /dev/null", CONFINE_MASTER, try_null, 0, NULL, NOTHING },
 	{ "a file is not removed", CONFINE_LOOP, try_unlink, EPERM, "unlink", SECCOMP },
 	{ "a file's mode stays", CONFINE_LOOP, try_chmod, EPERM, "chmod", SECCOMP },
 	{ "netlink is refused as by RestrictAddressFamilies", CONFINE_LOOP, try_netlink, EAFNOSUPPORT, NULL, SECCOMP },
@@ -266,6 +281,7 @@ be_confined(enum confine_role role, int log, int (*attempt)(void))
 		_exit(IN_VAIN);
 	log_open(LOG_LEVEL_INFO, 0);
 	confine_start(false);
+	confine_keep_beside(kept);
 	confine(role);
 	(void)attempt();
 	error = attempt();
@@ -311,6 +327,9 @@ setup(void)
 	strcpy(dir, "/tmp/seatcast-confine-XXXXXX");
 	ck_assert_ptr_nonnull(mkdtemp(dir));
 	snprintf(file, sizeof(file), "%s/file", dir);
+	snprintf(kept, sizeof(kept), "%s/run", dir);
+	ck_assert_int_eq(mkdir(kept, 0700), 0);
+	snprintf(kept, sizeof(kept), "%s/run/socket", dir);
 	ck_assert_ptr_nonnull(f = fopen(file, "w"));
 	fclose(f);
 	has_seccomp = run_confined(CONFINE_MASTER, look_at_ourselves, log, sizeof(log)) == 2;
@@ -320,7 +339,16 @@ setup(void)
 static void
 teardown(void)
 {
-	unlink(file);
+	static const char *const made[] = { "file", "new", "s" };	/* the last two where nothing is confined */
+	char			 path[128];
+	size_t			 i;
+
+	for (i = 0; i < nitems(made); i++) {
+		snprintf(path, sizeof(path), "%s/%s", dir, made[i]);
+		unlink(path);
+	}
+	*strrchr(kept, '/') = '\0';
+	rmdir(kept);
 	rmdir(dir);
 }
 
