@@ -433,6 +433,12 @@ say_it(sprintf '%d changes written (%.0f a second), %.0f updates a second shown,
 
 # ---- the picture ----
 
+# The points of a line, without those in the middle of a level stretch.
+sub corners {
+	my @p = @_;
+	return map { "$p[$_][0],$p[$_][1]" } grep { $_ == 0 || $_ == $#p || $p[$_][1] != $p[$_ - 1][1] || $p[$_][1] != $p[$_ + 1][1] } 0 .. $#p;
+}
+
 # Panels below each other, one time axis; each: title, unit, [name, colour, [x, y] …].
 sub svg {
 	my @panels = @_;
@@ -457,13 +463,13 @@ sub svg {
 		for my $e (@events) {
 			my $at = $x->($e->{from} - $start);
 			$svg .= sprintf qq{<rect x="%.1f" y="%d" width="%.1f" height="%d" fill="%s"/>\n}, $at, $y0, max(0.7, $x->(($e->{to} // $e->{from}) - $start) - $at), $h, $e->{name} eq 'quiet' ? '#e8f2e4' : '#f6d5cc';
-			$svg .= sprintf qq{<text x="%.1f" y="%d" font-size="8" fill="#a33">%s</text>\n}, $at, $y0 + 8, $letter{$e->{name}} if $letter{$e->{name}};
+			$svg .= sprintf qq{<text x="%.1f" y="%d" font-size="8" fill="#a33">%s</text>\n}, $at, $y0 + 8, $letter{$e->{name}} if $letter{$e->{name}} && $p == $panels[0];
 		}
 		my $n = 0;
 		for (@lines) {
 			my ($name, $colour, $points, $dots) = @$_;
-			$svg .= $dots ? join('', map { sprintf qq{<circle cx="%.1f" cy="%.1f" r="1.3" fill="$colour"/>\n}, $x->($_->[0]), $y->($_->[1]) } @$points)
-			    : qq{<polyline fill="none" stroke="$colour" stroke-width="1.2" points="} . join(' ', map { sprintf '%.1f,%.1f', $x->($_->[0]), $y->($_->[1]) } @$points) . qq{"/>\n};
+			$svg .= $dots ? qq{<path stroke="$colour" stroke-width="2.6" stroke-linecap="round" d="} . join('', map { sprintf 'M%.0f %.0fh0', $x->($_->[0]), $y->($_->[1]) } @$points) . qq{"/>\n}
+			    : qq{<polyline fill="none" stroke="$colour" stroke-width="1.2" points="} . join(' ', corners(map { [sprintf('%.0f', $x->($_->[0])), sprintf('%.0f', $y->($_->[1]))] } @$points)) . qq{"/>\n};
 			$svg .= sprintf qq{<text x="%d" y="%d" fill="%s">%s</text>\n}, $x->($took) + 6, $y0 + 10 + 14 * $n++, $colour, $name;
 		}
 		$y0 += $h + $gap;
