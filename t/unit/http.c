@@ -146,6 +146,7 @@ static const struct {
 	{ "an empty element does not matter", ",, text/event-stream", true },
 	{ "an empty parameter neither", "text/event-stream;", true },
 	{ "a quoted comma separates nothing", "text/html;a=\"x,y\", text/event-stream", true },
+	{ "nor does one after a quoted quote", "text/html;a=\"x\\\",y\", text/event-stream", true },
 	{ "a quoted q=0 is not one", "text/event-stream;a=\";q=0\"", true },
 	{ "wanted once is wanted", "text/event-stream;q=0, text/event-stream", true },
 	{ "no header names nothing", NULL, false },
@@ -159,6 +160,9 @@ static const struct {
 	{ "a name within another is not it", "x-text/event-stream", false },
 	{ "nor within quotes", "text/html;a=\"b, text/event-stream\"", false },
 	{ "nor as a value", "text/html;a=text/event-stream", false },
+	{ "a quoted quote ends no string", "text/html;a=\"x\\\", text/event-stream, y\"", false },
+	{ "neither is a q that is short", "text/event-stream;q, */*", true },
+	{ "q=0x is no number", "text/event-stream;q=0x", true },
 	{ "a quote without end swallows the rest", "a=\", text/event-stream", false },
 	{ "a backslash at the end is no end", "text/html;a=\"\\", false },
 };
