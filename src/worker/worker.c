@@ -32,7 +32,7 @@
 #include "worker/request.h"
 #include "worker/writes.h"
 
-#define MASTER_QUEUE		512	/* hand-overs the master may be behind: everybody comes when the sale opens */
+#define MASTER_QUEUE		4096	/* hand-overs the master may be behind: when a sale opens all who waited for one answer go on at once */
 
 struct worker {
 	const struct inherit	*in;
