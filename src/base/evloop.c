@@ -49,13 +49,6 @@ evloop_new(void)
 }
 
 void
-evloop_check(int revents)
-{
-	if (revents & EV_ERROR)
-		fatal("event loop: a descriptor can't be watched");
-}
-
-void
 evloop_watch_signal(struct ev_loop *ev, ev_signal *w, int signum, void (*cb)(struct ev_loop *, ev_signal *, int), void *data)
 {
 	ev_signal_init(w, cb, signum);

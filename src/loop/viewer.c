@@ -29,6 +29,7 @@
 #include <utlist.h>
 
 #include "base/buf.h"
+#include "base/evloop.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/mono.h"
@@ -541,7 +542,9 @@ viewer_take(struct viewer *v, int revents)
 	unsigned char	 stray[512];
 	ssize_t		 n;
 
-	if (revents & EV_ERROR) {	/* libev has given its descriptor up (epoll_ctl: out of memory) */
+	if (evloop_dropped(revents)) {
+		if (v->state == VIEWER_WAITING)
+			return;			/* it is served all the same, and watched then */
 		log_warnx("viewer: can't be watched: ended");
 		viewer_end(v);
 		return;

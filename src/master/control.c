@@ -93,8 +93,8 @@ on_join(struct ev_loop *ev, ev_io *w, int revents)
 	struct master		*m = w->data;
 	int			 fd;
 
-	evloop_check(revents);
-	if ((fd = accept4(w->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) != -1)
+	errno = ENOMEM;
+	if (!evloop_dropped(revents) && (fd = accept4(w->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) != -1)
 		welcome(m, fd);
 	else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
 		log_warnx_seldom(&starved, "join: pausing; raise the limit of open files (RLIMIT_NOFILE)");

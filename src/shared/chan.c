@@ -267,7 +267,10 @@ on_writable(struct ev_loop *ev, ev_io *w, int revents)
 {
 	struct chan *c = w->data;
 
-	evloop_check(revents);
+	if (evloop_dropped(revents)) {
+		take_rest(c);
+		return;
+	}
 	while (c->queue != NULL) {
 		if (send_now(c, &c->queue->header, c->queue->payload, c->queue->fd) == -1) {
 			if (is_without_memory(errno))
@@ -389,7 +392,10 @@ on_readable(struct ev_loop *ev, ev_io *w, int revents)
 	int		 i;
 
 	(void)ev;
-	evloop_check(revents);
+	if (evloop_dropped(revents)) {
+		take_rest(c);
+		return;
+	}
 	for (i = 0; i < READ_BURST && c->fd != -1 && read_one(c); i++)
 		;
 }

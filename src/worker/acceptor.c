@@ -35,6 +35,7 @@ struct connection {
 	ev_io			 io;
 	ev_timer		 deadline;
 	int			 fd;
+	bool			 unwatched;	/* the system had no memory to watch it: until the deadline */
 	struct fcgi_scan	 scan;
 	struct buf		 bytes;		/* what has come so far */
 };
@@ -245,11 +246,27 @@ read_on(struct connection *c)
 }
 
 static void
+set_deadline(struct connection *c, double seconds)
+{
+	struct ev_loop *ev = c->acceptor->ev;
+
+	ev_now_update(ev);
+	ev_timer_stop(ev, &c->deadline);
+	ev_timer_set(&c->deadline, seconds, 0.);
+	ev_timer_start(ev, &c->deadline);
+}
+
+static void
 on_readable(struct ev_loop *ev, ev_io *w, int revents)
 {
+	struct connection *c = w->data;
+
 	(void)ev;
-	evloop_check(revents);
-	read_on(w->data);
+	if (evloop_dropped(revents)) {
+		c->unwatched = true;
+		set_deadline(c, ACCEPT_PAUSE_S);
+	} else
+		read_on(c);
 }
 
 /* Whose name is known hears of it; who has not even said BEGIN does not. */
@@ -260,7 +277,11 @@ on_deadline(struct ev_loop *ev, ev_timer *w, int revents)
 
 	(void)ev;
 	(void)revents;
-	if (c->scan.request_id != 0)
+	if (c->unwatched) {
+		c->unwatched = false;
+		set_deadline(c, REQUEST_DEADLINE_S);
+		ev_io_start(c->acceptor->ev, &c->io);
+	} else if (c->scan.request_id != 0)
 		refuse(c, 408, "the request did not come in time", NULL, "no whole request in time");
 	else
 		drop(c, "no whole request in time");
@@ -401,7 +422,11 @@ on_acceptable(struct ev_loop *ev, ev_io *w, int revents)
 	socklen_t		 len;
 	int			 fd, i;
 
-	evloop_check(revents);
+	if (evloop_dropped(revents)) {
+		errno = ENOMEM;
+		pause_accepting(in);
+		return;
+	}
 	for (i = 0; i < ACCEPT_BURST; i++) {
 		memset(&peer, 0, sizeof(peer));
 		len = sizeof(peer);

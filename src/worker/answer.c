@@ -152,8 +152,9 @@ on_io(struct ev_loop *ev, ev_io *w, int revents)
 	bool		 ended;
 
 	(void)ev;
-	evloop_check(revents);
-	if (an->chunk != NULL)
+	if (evloop_dropped(revents))
+		pause_a_moment(an);
+	else if (an->chunk != NULL)
 		go_on(an);
 	else if (!has_unread(an->fd, &ended) && ended)
 		answer_close(an);

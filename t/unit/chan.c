@@ -426,6 +426,27 @@ START_TEST(without_memory_it_is_later)
 }
 END_TEST
 
+/* What libev does when epoll_ctl fails: the watcher is stopped, and told. */
+START_TEST(a_channel_that_can_t_be_watched_is_watched_later)
+{
+	struct chan_drain	d = { 1 };
+	int			i;
+
+	ev_io_stop(ev, &worker.in);
+	ev_feed_event(ev, &worker.in, EV_ERROR | EV_READ | EV_WRITE);
+	turn(1);
+	ck_assert_int_eq(chan_send(&master, CHAN_DRAIN, &d, NULL), 0);
+	turn(1);
+	ck_assert_int_eq(at_worker.messages, 0);
+	for (i = 0; i < 1000 && at_worker.messages == 0; i++) {
+		usleep(1000);
+		turn(1);
+	}
+	ck_assert_int_eq(at_worker.messages, 1);
+	ck_assert_int_eq(at_worker.closed + at_master.closed, 0);
+}
+END_TEST
+
 START_TEST(a_signal_is_no_failure)
 {
 	struct chan_drain d = { 1 };
@@ -503,6 +524,7 @@ main(void)
 	tcase_add_test(tc, the_end_of_the_peer_is_told_once);
 	tcase_add_test(tc, a_value_that_cannot_be_is_not_sent);
 	tcase_add_loop_test(tc, what_is_too_long_or_has_two_descriptors_closes_the_channel, 0, 2);
+	tcase_add_test(tc, a_channel_that_can_t_be_watched_is_watched_later);
 	tcase_add_test(tc, a_signal_is_no_failure);
 	tcase_add_loop_test(tc, a_channel_that_breaks_is_closed_and_says_why, 0, 2);
 	tcase_add_test(tc, a_channel_is_let_go_of);

@@ -293,6 +293,7 @@ sub play {
 	my $log_at = length $s->log_text('seatcast');
 	my ($cpu, $fds, @leaks, $began) = (0);
 	$began = time;
+	local $Stage::PATIENCE = ($order{mode} // 0) == FROM_THEN_ON ? 3 * $SLOW : $Stage::PATIENCE;
 	my $up = eval { $s->start_seatcast(env => { LD_PRELOAD => $self->{so}, FAIL_STATE => $self->{state} }); 1 };
 	if ($up) {
 		# lighttpd may have been told of nobody when the day before ended
@@ -308,7 +309,7 @@ sub play {
 		$cpu = $self->cpu;
 	} else {
 		push @{$self->{ended}}, $self->over ? 'does not start' : ();
-		push @{$self->{faults}}, 'hangs: neither starts nor ends' if !$self->over;
+		push @{$self->{faults}}, 'hangs: neither starts nor ends' if !$self->over && $order{mode} != FROM_THEN_ON;	# it tries again
 	}
 	my $took = time - $began;
 	$self->night;
@@ -325,6 +326,7 @@ sub play {
 	push @{$self->{faults}}, sprintf 'spins: %.1f s of CPU more', $spins if $spins > 0.7 * $SLOW;
 	push @{$self->{faults}}, "seatcast " . join ', ', @{$self->{ended}} if grep { /signal/ } @{$self->{ended}};
 	my $gone = @{$self->{ended}} > 0;
+	push @{$self->{faults}}, "all of it ended: @{$self->{ended}}" if $gone && $up;
 	push @{$self->{faults}}, map { "descriptors: $_" } @leaks;
 	if (($order{mode} // 0) != FROM_THEN_ON && !$gone) {
 		push @{$self->{faults}}, @{$self->{late}};
