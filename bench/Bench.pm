@@ -76,7 +76,7 @@ sub buyers {
 	};
 }
 
-sub median { my @s = sort { $a <=> $b } @_; return $s[$#s / 2] }
+sub median { my @s = sort { $a <=> $b } @_; return ($s[$#s / 2] + $s[@s / 2]) / 2 }
 # "2.1 (1.9 to 2.4)"
 sub spread { my @s = sort { $a <=> $b } @_; return @s == 1 ? sprintf '%.3g', $s[0] : sprintf '%.3g (%.3g to %.3g)', median(@s), @s[0, -1] }
 

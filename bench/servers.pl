@@ -84,17 +84,19 @@ sub measure {
 	$run->(1.2);
 	settled($v) if $publish;
 	say_to($v, 'mark');
-	my $began = $used->();
+	$run->(1.2);			# all are under way again: what is counted below is a piece of something steady
+	my ($began, $already) = ($used->(), (say_to($v, 'report'))[1]);
 	$run->($seconds);
-	sleep 1.1 if $publish;
-	my $ended = $used->();
-	my (undef, $events, undef, $odd, $gone) = $publish ? settled($v) : say_to($v, 'report');
+	my ($ended, $events) = ($used->(), (say_to($v, 'report'))[1] - $already);
+	my (undef, undef, undef, $odd, $gone) = $publish ? settled($v) : say_to($v, 'report');
 	say_to($v, 'close');
 	end_of($v);
 	return { map({ $_ => ($ended->{$_} - $began->{$_}) / ($events || 1) } keys %part), stream => ($opened->{web} - $before->{web}) / $VIEWERS,
 		missed => $lost + $gone + ($publish ? $odd : 0), events => $events };
 }
 
+# One line a measurement, for whoever waits.
+sub seen { my ($says, $r) = @_; printf STDERR "%s: %.3g %.3g %.3g, %d missed\n", $says, @$r{qw(web app stream missed)}; return $r }
 sub head { my ($what, $app) = @_; print "| $what | web server | $app | a stream opened, web server | missed |\n|---|---|---|---|---|\n"; return }
 sub row {
 	my ($says, @r) = @_;
@@ -117,8 +119,9 @@ if (@rows) {
 	for my $round (1 .. $rounds) {
 		for my $r (grep { have($needs{$_->[1]} // $_->[1]) } @rows) {
 			my ($says, $server, $edit) = @$r;
+			$stage->{port_try} = 0;
 			my $web = $server eq 'haproxy' ? do { start_haproxy_fcgi($stage, edit => $edit); 'haproxy' } : start_server($stage, $server, edit => $edit);
-			push @{$seen{$says}}, measure($stage, $web, 'seatcast', $publish);
+			push @{$seen{$says}}, seen($says, measure($stage, $web, 'seatcast', $publish));
 			$stage->stop($web, 'TERM', 20);
 			$stage->wait_until(sub { !FastCGI->connect($stage->{listen}, try => 1) || $s->counter('viewers') == 0 });
 		}
@@ -141,7 +144,7 @@ if (@rows) {
 			my $port = $shape eq 'tcp' ? $stage->free_port : undef;
 			floor($stage, 'fcgi', $port // "$stage->{dir}/fcgi.sock", $BLOCKS, $CHANGES, $shape);
 			$stage->start_lighttpd(edit => $port && instead(qr/"socket" => var\.socket/m, qq("host" => "127.0.0.1", "port" => $port)));
-			push @{$seen{$says}}, measure($stage, 'lighttpd', 'floor', undef);
+			push @{$seen{$says}}, seen($says, measure($stage, 'lighttpd', 'floor', undef));
 			delete $stage->{floor_stdin};
 			$stage->stop($_, 'KILL') for keys %{$stage->{proc}};
 			$stage->strike;

@@ -151,16 +151,15 @@ sub measure {
 	if ($name eq 'arrive') {
 		$r{$_} = ($after->{$_} - $before->{$_}) / $count for @parts;
 	} else {
-		my $settle = time + 1.5;
-		while (time < $settle) { $t->{publish}->() if $t->{publish}; sleep 0.02 }
+		my $run = sub { my $end = time + $_[0]; while (time < $end) { $t->{publish}->() if $t->{publish}; sleep 0.02 } };
+		$run->(1.5);
 		settled($v) if $t->{publish};
 		say_to($v, 'mark');
-		my ($began, $wait) = ($used->(), time + ($name eq 'idle' ? 3 : 1) * $seconds);
-		my $t0 = time;
-		while (time < $wait) { $t->{publish}->() if $t->{publish}; sleep 0.02 }
-		sleep 1.1 if $t->{publish};		# what was written last is delivered
-		my ($ended, $t1) = ($used->(), time);
-		my (undef, $events, $bytes, $odd, $gone, $p50, $p99) = $t->{publish} ? settled($v) : say_to($v, 'report');	# who publishes by itself never ends
+		$run->(1.5);			# all are under way again: what is counted below is a piece of something steady
+		my ($t0, $began, $already) = (time, $used->(), (say_to($v, 'report'))[1]);
+		$run->(($name eq 'idle' ? 3 : 1) * $seconds);
+		my ($t1, $ended, $events) = (time, $used->(), (say_to($v, 'report'))[1] - $already);
+		my (undef, undef, $bytes, $odd, $gone, $p50, $p99) = $t->{publish} ? settled($v) : say_to($v, 'report');	# who publishes by itself never ends
 		@r{qw(events bytes odd lost p50 p99)} = ($events, $bytes, $t->{publishes} ? 0 : $odd, $gone, $p50, $p99);
 		my $per = $name eq 'idle' ? $count * ($t1 - $t0) : $events || 1;
 		$r{$_} = ($ended->{$_} - $began->{$_}) / $per for @parts;
