@@ -102,7 +102,7 @@ control('zero');
 push @viewers, map { $s->client("viewer $_")->watch(1, 101) } 3 .. $VIEWERS;
 $_->expect_event('init', within => 10) for @viewers[2 .. $#viewers];
 my @f = profiles();
-for (['worker', 'request.c:request_new', 'acceptor.c:on_acceptable', 'acceptor.c:on_readable'], ['master', 'group.c:group_handover', 'group.c:group_handover', 'master.c:on_transfer_look'],
+for (['worker', 'request.c:request_new', 'acceptor.c:read_on'], ['master', 'group.c:group_handover', 'group.c:group_handover', 'master.c:on_transfer_look'],
     ['loop', 'fanout.c:fanout_attach', 'fanout.c:fanout_attach']) {
 	my ($who, $each, @in) = @$_;
 	my $f = who_does($each, @f);
