@@ -228,7 +228,8 @@ confine_files(enum confine_role role)
 #define REFUSE		SCMP_ACT_ERRNO(EPERM)
 #endif
 
-#define CALL(name)	SCMP_SYS(name)
+/* SCMP_SYS(name), also where name is a macro: pread64 of musl is pread. */
+#define CALL(name)	__SNR_##name
 
 /* Whatever the arguments are. */
 static const int allowed[] = {
@@ -296,8 +297,8 @@ static const struct refused {
 	const char	*name;
 	bool		 to_master;
 } refused[] = {
-#define ALL(name)	{ SCMP_SYS(name), #name, true }
-#define CHILDREN(name)	{ SCMP_SYS(name), #name, false }
+#define ALL(name)	{ __SNR_##name, #name, true }
+#define CHILDREN(name)	{ __SNR_##name, #name, false }
 	ALL(execve), ALL(execveat), ALL(ptrace), ALL(process_vm_readv), ALL(process_vm_writev), ALL(pidfd_getfd), ALL(kcmp),
 	ALL(unshare), ALL(setns), ALL(mount), ALL(umount2), ALL(pivot_root), ALL(chroot), ALL(open_by_handle_at), ALL(name_to_handle_at),
 	ALL(init_module), ALL(finit_module), ALL(delete_module), ALL(kexec_load), ALL(kexec_file_load), ALL(reboot), ALL(bpf),
