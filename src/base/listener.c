@@ -73,20 +73,24 @@ lock_name(char out[LOCK_BYTES], const char *path)
 	snprintf(out, LOCK_BYTES, "%s.lock", path);
 }
 
-static bool
+/* Is that what has this name?  1, 0, or -1: the system does not say. */
+static int
 is_file(int fd, const char *name)
 {
 	struct stat	ours, there;
 
-	return (fstat(fd, &ours) == 0 && lstat(name, &there) == 0 && ours.st_dev == there.st_dev &&
-	    ours.st_ino == there.st_ino);
+	if (fstat(fd, &ours) == -1)
+		return (-1);
+	if (lstat(name, &there) == -1)
+		return (errno == ENOENT ? 0 : -1);
+	return (ours.st_dev == there.st_dev && ours.st_ino == there.st_ino);
 }
 
 int
 listener_lock(const char *path)
 {
 	char	name[LOCK_BYTES];
-	int	fd;
+	int	fd, is;
 
 	lock_name(name, path);
 	for (;;) {
@@ -96,9 +100,12 @@ listener_lock(const char *path)
 			fd_close(&fd);
 			return (-1);
 		}
-		if (is_file(fd, name))
+		if ((is = is_file(fd, name)) == 1)
 			return (fd);
-		fd_close(&fd);		/* it was removed by who had it until now */
+		fd_close(&fd);
+		if (is == -1)
+			return (-1);
+		/* it was removed by who had it until now */
 	}
 }
 
@@ -108,7 +115,7 @@ unlock(int *fd, const char *path)
 	char	name[LOCK_BYTES];
 
 	lock_name(name, path);
-	if (*fd != -1 && is_file(*fd, name))
+	if (*fd != -1 && is_file(*fd, name) == 1)
 		(void)unlink(name);
 	fd_close(fd);
 }

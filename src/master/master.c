@@ -261,6 +261,14 @@ end_if_unused(struct master *m, int64_t now)
 }
 
 static void
+on_async(struct ev_loop *ev, ev_async *w, int revents)
+{
+	(void)ev;
+	(void)w;
+	(void)revents;		/* nobody sends it */
+}
+
+static void
 on_tick(struct ev_loop *ev, ev_timer *w, int revents)
 {
 	struct master	*m = w->data;
@@ -271,6 +279,9 @@ on_tick(struct ev_loop *ev, ev_timer *w, int revents)
 	(void)revents;
 	if (!m->hears_signals && now - m->born_ms > DEAF_MS)
 		fatalx("event loop: signals don't arrive");
+	/* when the kernel does not take libev's pipe for signals any more, libev tries again only with such a start */
+	ev_async_stop(m->ev, &m->keep_pipe);
+	ev_async_start(m->ev, &m->keep_pipe);
 	board_set(m->slot, BOARD_alive_mono, now);
 	board_set(m->slot, BOARD_log_lines_lost, log_lost());
 	control_show(m);
@@ -433,6 +444,8 @@ master_main(const struct opts *o, int listen_fd, int control_fd)
 	evloop_watch_signal(m->ev, &m->sigterm, SIGTERM, on_end_signal, m);
 	evloop_watch_signal(m->ev, &m->sigusr1, SIGUSR1, on_end_signal, m);
 	evloop_watch_signal(m->ev, &m->sigint, SIGINT, on_end_signal, m);
+	ev_async_init(&m->keep_pipe, on_async);
+	ev_async_start(m->ev, &m->keep_pipe);
 	ev_timer_init(&m->tick, on_tick, 0., 1.);
 	ev_timer_init(&m->restart, on_restart, 0., 0.);
 	ev_timer_init(&m->deadline, on_deadline, 0., 0.);
@@ -461,7 +474,9 @@ master_main(const struct opts *o, int listen_fd, int control_fd)
 	if (listen_fd == -1)
 		tell_ready(m);
 
-	ev_run(m->ev, 0);
+	do		/* libev counts the pipe that it lost as one watcher less: the end is when we say so */
+		ev_run(m->ev, 0);
+	while (!m->draining || m->children != NULL);
 
 	listener_close(&m->listen_fd, o->listen);
 	listener_close(&m->control_fd, o->control);

@@ -89,6 +89,7 @@ struct master {
 	struct cred_list	 peers;		/* users that may join */
 	int64_t			 born_ms;	/* monotonic */
 	bool			 hears_signals;
+	ev_async		 keep_pipe;	/* libev's, see on_tick */
 	int64_t			 used_ms;	/* monotonic: when there was a child */
 	struct child		*children;
 	struct group		*groups;

@@ -22,6 +22,7 @@ my @KNOWN = (
 	[qr/in libfcgi/, qr/ended by signal 6|EventSource ends for good with status 500/, 'libfcgi aborts without memory; the worker looks whether there is some before it calls it (request.c)'],
 	[qr/^start: .* conninfo_prepare /, qr/signal/, 'glibc aborts while it reads nsswitch.conf; before anything is served'],
 	[qr/^master: epoll_ctl in libev.* < master_main/, qr/signal 6|all of it ended/, 'libev asserts that the kernel takes its own pipe; before anything is served'],
+	[qr/^master: epoll_ctl in libev/, qr/did not end when told to|ended by signal 9/, 'libev hears of a signal that came in that moment with the next one only'],
 	[qr/: eventfd in libev/, qr/pipe open, not/, 'libev takes a pipe instead'],
 );
 

@@ -318,7 +318,8 @@ sub play {
 	@{$s->{clients}} = ();
 	my @lines = map { $self->tame(s/^\S+ (?:warn |error) //r) } grep { /^\S+ (?:warn |error) (?!check:)/ } split /\n/, substr $s->log_text('seatcast'), $log_at;
 	my @raw = grep { !/^\d{4}-\d\d-\d\dT/ } split /\n/, substr $s->log_text('seatcast'), $log_at;
-	push @{$self->{faults}}, map { "crashed: $_" } grep { /ended by signal|must: / } @lines, @raw;
+	# from then on, one that can't hear that it is to end is killed in the end
+	push @{$self->{faults}}, map { "crashed: $_" } grep { /ended by signal|must: / && !(/signal 9/ && ($order{mode} // 0) == FROM_THEN_ON) } @lines, @raw;
 	$self->note_calls;
 	my ($failed, $error) = $self->read_state;
 	my $sites = [map { { key => $_, text => $self->{text}{$_}, calls => $self->{calls}{$_} } } keys %{$self->{text}}];
