@@ -224,6 +224,25 @@ judge(struct connection *c, enum fcgi_verdict verdict, const void *piece, size_t
 	}
 }
 
+static void
+set_deadline(struct connection *c, double seconds)
+{
+	struct ev_loop *ev = c->acceptor->ev;
+
+	ev_now_update(ev);
+	ev_timer_stop(ev, &c->deadline);
+	ev_timer_set(&c->deadline, seconds, 0.);
+	ev_timer_start(ev, &c->deadline);
+}
+
+static void
+look_later(struct connection *c)
+{
+	ev_io_stop(c->acceptor->ev, &c->io);
+	c->unwatched = true;
+	set_deadline(c, ACCEPT_PAUSE_S);
+}
+
 /* Look at what has come, and take of it what belongs to the request. */
 static void
 read_on(struct connection *c)
@@ -241,19 +260,10 @@ read_on(struct connection *c)
 			judge(c, verdict, piece, used);
 	} else if (n == 0)
 		drop(c, "closed before its request was whole");
+	else if (errno == ENOMEM || errno == ENOBUFS)
+		look_later(c);		/* it stays readable: asking again at once would spin */
 	else if (!fd_try_later(errno))
 		drop(c, strerror(errno));
-}
-
-static void
-set_deadline(struct connection *c, double seconds)
-{
-	struct ev_loop *ev = c->acceptor->ev;
-
-	ev_now_update(ev);
-	ev_timer_stop(ev, &c->deadline);
-	ev_timer_set(&c->deadline, seconds, 0.);
-	ev_timer_start(ev, &c->deadline);
 }
 
 static void
@@ -262,10 +272,9 @@ on_readable(struct ev_loop *ev, ev_io *w, int revents)
 	struct connection *c = w->data;
 
 	(void)ev;
-	if (evloop_dropped(revents)) {
-		c->unwatched = true;
-		set_deadline(c, ACCEPT_PAUSE_S);
-	} else
+	if (evloop_dropped(revents))
+		look_later(c);
+	else
 		read_on(c);
 }
 

@@ -23,6 +23,7 @@ my @KNOWN = (
 	[qr/^start: .* conninfo_prepare /, qr/signal/, 'glibc aborts while it reads nsswitch.conf; before anything is served'],
 	[qr/^master: epoll_ctl in libev.* < master_main/, qr/signal 6|all of it ended/, 'libev asserts that the kernel takes its own pipe; before anything is served'],
 	[qr/^master: epoll_ctl in libev/, qr/did not end when told to|ended by signal 9/, 'libev hears of a signal that came in that moment with the next one only'],
+	[qr/^worker: recv in recv .* (?:admit|worker_main) /, qr/ends for good with status 500/, 'a request that was seen (MSG_PEEK) and then is refused to be read is dropped (acceptor.c)'],
 	[qr/: eventfd in libev/, qr/pipe open, not/, 'libev takes a pipe instead'],
 );
 

@@ -327,12 +327,13 @@ sub play {
 	push @{$self->{faults}}, sprintf 'spins: %.1f s of CPU more', $spins if $spins > 0.7 * $SLOW;
 	push @{$self->{faults}}, "seatcast " . join ', ', @{$self->{ended}} if grep { /signal/ } @{$self->{ended}};
 	my $gone = @{$self->{ended}} > 0;
-	push @{$self->{faults}}, "all of it ended: @{$self->{ended}}" if $gone && $up;
+	my $for_good = ($order{mode} // 0) == FROM_THEN_ON;	# then a process may say that it can't go on, and end
+	push @{$self->{faults}}, "all of it ended: @{$self->{ended}}" if $gone && $up && !$for_good;
 	push @{$self->{faults}}, map { "descriptors: $_" } @leaks;
 	if (($order{mode} // 0) != FROM_THEN_ON && !$gone) {
 		push @{$self->{faults}}, @{$self->{late}};
 	}
-	push @{$self->{faults}}, @{$self->{dead}};
+	push @{$self->{faults}}, @{$self->{dead}} if !$for_good || !grep { /ended with status|event loop|accept: no memory/ } @lines;
 	my ($busy, $returns) = (0, 0);
 	for (@{$self->{viewers}}) { $busy += $_->{busy}; $returns += $_->{returns} }
 	return { faults => $self->{faults}, ended => $self->{ended}, lines => \@lines, raw => \@raw, answers => $self->{answers}, busy => $busy,
