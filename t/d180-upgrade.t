@@ -98,14 +98,16 @@ is(dump_of($online, '-s'), $after, '… indeed');
 # ---- install.sql again, in the middle of writers ----
 
 writers($online);
-my $locks = 0;
+my %locks;		# by clients: vacuum, when it gives back the end of a table, takes one that nobody waits for
+my $strong = q{SELECT l.mode, left(a.query, 300) FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE a.backend_type = 'client backend'
+	AND l.relation IN ('allocations'::regclass, 'seats'::regclass) AND l.mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')};
 for (1 .. 6) {
 	$run = begin($online, 'psql', file('install.sql'));
-	$s->wait_for(sub { write_on(); $locks += of($online)->value("SELECT count(*) FROM pg_locks WHERE relation IN ('allocations'::regclass, 'seats'::regclass) AND mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')"); $stage->ended($run) }, 30);
+	$s->wait_for(sub { write_on(); $locks{"@$_"}++ for of($online)->query($strong); $stage->ended($run) }, 30);
 	is(join(' ', ended($run)), '0 ', 'install.sql again, among writers: done, silently');
 }
 $longest = longest();
-is($locks, 0, '… without a lock that they would notice');
+is(join("\n", sort keys %locks), '', '… without a lock that they would notice');
 
 # ---- the first time, among writers of two tables, who take them in either order ----
 
