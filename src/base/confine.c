@@ -34,6 +34,7 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 
 #include <errno.h>
 #include <fcntl.h>
@@ -480,19 +481,40 @@ read_program(struct sock_fprog *p, int fd)
 }
 
 static int
-make_program(struct sock_fprog *p, enum confine_role role)
+write_program(int fd, enum confine_role role)
 {
 	scmp_filter_ctx	ctx = seccomp_init(role == CONFINE_MASTER ? SCMP_ACT_ALLOW : SCMP_ACT_ERRNO(ENOSYS));
-	int		fd = memfd_create("seatcast filter", MFD_CLOEXEC), rc = -ENOMEM;
+	int		rc;
 
-	if (ctx != NULL && fd != -1) {
-		(void)seccomp_attr_set(ctx, SCMP_FLTATR_CTL_OPTIMIZE, 2);
-		if ((rc = add_rules(ctx, role)) == 0 && (rc = seccomp_export_bpf(ctx, fd)) == 0)
-			rc = read_program(p, fd);
-	}
-	if (fd != -1)
-		(void)close(fd);
+	if (ctx == NULL)
+		return (-ENOMEM);
+	(void)seccomp_attr_set(ctx, SCMP_FLTATR_CTL_OPTIMIZE, 2);
+	if ((rc = add_rules(ctx, role)) == 0)
+		rc = seccomp_export_bpf(ctx, fd);
 	seccomp_release(ctx);
+	return (rc);
+}
+
+/* By a child: libseccomp leaves a heap full of holes, which all our children would share and then have copies of. */
+static int
+make_program(struct sock_fprog *p, enum confine_role role)
+{
+	int	fd, status = 0, rc;
+	pid_t	pid;
+
+	if ((fd = memfd_create("seatcast filter", MFD_CLOEXEC)) == -1)
+		return (-errno);
+	if ((pid = fork()) == 0)
+		_exit(-write_program(fd, role) & 0xff);
+	while (pid != -1 && waitpid(pid, &status, 0) == -1 && errno == EINTR)
+		;
+	if (pid == -1)
+		rc = -errno;
+	else if (!WIFEXITED(status))
+		rc = -ECHILD;
+	else
+		rc = WEXITSTATUS(status) == 0 ? read_program(p, fd) : -WEXITSTATUS(status);
+	(void)close(fd);
 	return (rc);
 }
 
