@@ -78,7 +78,7 @@ is($stage->wait_end('worker16'), 0, '… and that worker ends too');
 my $waiting = 8;
 for my $signal (qw(TERM INT USR1)) {
 	start_worker("worker$waiting");
-	$s->expect('it looks for a master', sub { title($stage->pid("worker$waiting")) =~ /--join/ }, 5);
+	$s->expect('it looks for a master', sub { title($stage->pid("worker$waiting")) =~ /^seatcast: starting/ }, 5);
 	$s->pass_time(0.3);
 	kill 'HUP', $stage->pid("worker$waiting");
 	is($stage->stop("worker$waiting", $signal), 0, "SIG$signal while it looks for a master: exit 0, after a SIGHUP that was ignored");
