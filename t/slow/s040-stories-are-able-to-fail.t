@@ -24,7 +24,7 @@ my @program = (
 	['id-first',	'the id before its data', 'loop/sse.c', "\t\tput_cell(b, v, &cell);\n\t\tif (!more)\n\t\t\tput_id(b, id);\n", "\t\tif (!more)\n\t\t\tput_id(b, id);\n\t\tput_cell(b, v, &cell);\n"],
 	['greedy-pass',	'a pass claims the version of its end for all seats', 'loop/pass.c', '{ p->upto, p->from, p->at }', '{ p->at, 0, 0 }'],
 	['pass-version', 'what came while a pass was on its way is not news to who is in it', 'loop/pass.c', "if (p->at == 0)\n\t\tp->at = now", "p->at = now"],
-	['old-init',	'an init of an older version is given as of this one', 'loop/frames.c', "\tset_follow_version(f, fs);\n\tHASH_FIND(hh, fs->frames", "\tif (kind != FRAME_INIT)\n\t\tset_follow_version(f, fs);\n\tHASH_FIND(hh, fs->frames"],
+	['old-init',	'an init of an older version is given as of this one', 'loop/frames.c', "\tset_follow_version(f, fs);\n\tif ((fr = frame_find", "\tif (kind != FRAME_INIT)\n\t\tset_follow_version(f, fs);\n\tif ((fr = frame_find"],
 	['early-version', 'a viewer has what it was given before it took it', 'loop/viewer.c', "\tv->pending_version = now;\n", "\tset_version(v, now);\n"],
 	['lost-expiry',	'after a poll nobody waits for the end of a hold', 'loop/poller.c', "\tpoll_good(p, a);\n\texpiry_schedule(&p->expiry);\n", "\tpoll_good(p, a);\n"],
 	['expiry-forgets', 'the earliest of the other holds is forgotten', 'loop/seat.c', 's->expires_ms < blk->next_expiry_ms', 's->expires_ms < blk->next_expiry_ms && blk->next_expiry_ms == SEAT_NO_EXPIRY'],
@@ -71,8 +71,8 @@ for (grep { !%wanted || $wanted{$_->[0]} } @database) {
 	report("$name: $says", hunt("$build/t/sim/sim", '--plant', $name));
 }
 my $flags = `pkg-config --cflags libpq json-c`;
-my $libs = `pkg-config --libs libpq json-c libbsd`;
-chomp($flags, $libs);
+my $libs = `pkg-config --libs libpq json-c libbsd; pkg-config --silence-errors --libs libseccomp`;
+$_ =~ s/\n/ /g for $flags, $libs;
 for (grep { !%wanted || $wanted{$_->[0]} } @program) {
 	my ($name, $says, $file, @changes) = @$_;
 	open my $in, '<', "$src/src/$file" or die "$file: $!";
