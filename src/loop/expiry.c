@@ -10,9 +10,9 @@
 #define CLOCK_SLACK_MS	2000	/* a step of the database's clock back by more is believed */
 
 static int64_t
-database_now_ms(const struct expiry *e)
+database_ms(const struct expiry *e, int64_t at_us)
 {
-	return (e->as_of_ms + (mono_us() - e->as_of_mono_us) / 1000);
+	return (e->as_of_ms + (at_us - e->as_of_mono_us) / 1000);
 }
 
 static void
@@ -34,7 +34,7 @@ expiry_schedule(struct expiry *e)
 		ev_timer_stop(e->ev, &e->timer);
 		return;
 	}
-	wait_ms = next - database_now_ms(e);
+	wait_ms = next - database_ms(e, mono_us());
 	if (wait_ms > LOOK_AGAIN_MS)
 		wait_ms = LOOK_AGAIN_MS;
 	pause_ms = e->ended_mono_ms + PAUSE_MS - mono_ms();
@@ -47,7 +47,7 @@ static void
 on_expiry(struct ev_loop *ev, ev_timer *w, int revents)
 {
 	struct expiry	*e = w->data;
-	int64_t		 now = database_now_ms(e), goes_out_ms;
+	int64_t		 now = database_ms(e, mono_us()), goes_out_ms;
 	size_t		 n;
 
 	(void)ev;
@@ -66,13 +66,23 @@ on_expiry(struct ev_loop *ev, ev_timer *w, int revents)
 		e->cb->on_end(e->arg, n);
 }
 
-void
-expiry_set_clock(struct expiry *e, int64_t as_of_ms, int64_t at_us)
+/*
+ * The answer to a question that went out at sent_us is of a time before that: the database's clock was stepped back.  By
+ * less at a time it may have been as well, and then how far holds were ended ahead of it says so.
+ */
+static bool
+is_stepped_back(const struct expiry *e, int64_t as_of_ms, int64_t sent_us)
 {
-	if (e->ended_at_ms - as_of_ms >= CLOCK_SLACK_MS)
-		e->ended_at_ms = as_of_ms;	/* it was stepped back: the clock from before has no say when this one comes near */
+	return (database_ms(e, sent_us) - as_of_ms >= CLOCK_SLACK_MS || e->ended_at_ms - as_of_ms >= CLOCK_SLACK_MS);
+}
+
+void
+expiry_set_clock(struct expiry *e, int64_t as_of_ms, int64_t sent_us, int64_t received_us)
+{
+	if (is_stepped_back(e, as_of_ms, sent_us))
+		e->ended_at_ms = as_of_ms;	/* the clock from before has no say when this one comes near */
 	e->as_of_ms = as_of_ms;
-	e->as_of_mono_us = at_us;
+	e->as_of_mono_us = sent_us + (received_us - sent_us) / 2;
 }
 
 /*
@@ -80,11 +90,9 @@ expiry_set_clock(struct expiry *e, int64_t as_of_ms, int64_t at_us)
  * be some milliseconds behind: never an older state after a newer.
  */
 int64_t
-expiry_take_in_ms(const struct expiry *e, int64_t as_of_ms)
+expiry_take_in_ms(const struct expiry *e, int64_t as_of_ms, int64_t sent_us)
 {
-	if (e->ended_at_ms > as_of_ms && e->ended_at_ms - as_of_ms < CLOCK_SLACK_MS)
-		return (e->ended_at_ms);
-	return (as_of_ms);
+	return (e->ended_at_ms > as_of_ms && !is_stepped_back(e, as_of_ms, sent_us) ? e->ended_at_ms : as_of_ms);
 }
 
 void

@@ -41,10 +41,10 @@ struct expiry {
 void	expiry_init(struct expiry *e, struct ev_loop *ev, struct seat_map *seats, const struct expiry_callbacks *cb, void *arg);
 void	expiry_fini(struct expiry *e);
 
-/* The database's time at a monotonic time. */
-void	expiry_set_clock(struct expiry *e, int64_t as_of_ms, int64_t mono_us);
-/* The time at which an answer is to be taken in: as_of, or later where the clock has ended holds already. */
-int64_t	expiry_take_in_ms(const struct expiry *e, int64_t as_of_ms);
+/* The database's time in an answer, and when it was asked and answered, monotonic. */
+void	expiry_set_clock(struct expiry *e, int64_t as_of_ms, int64_t sent_us, int64_t received_us);
+/* The time at which an answer is to be taken in, before the clock is set by it: as_of, or later where the clock has ended holds already. */
+int64_t	expiry_take_in_ms(const struct expiry *e, int64_t as_of_ms, int64_t sent_us);
 /* After anything that may have changed the seats or the clock: wait for the earliest hold. */
 void	expiry_schedule(struct expiry *e);
 

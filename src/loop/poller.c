@@ -244,7 +244,7 @@ take_in(struct poller *p, const struct db_answer *a)
 		return (wrong);
 	if ((kept = strdup(cursor)) == NULL)
 		return ("out of memory");
-	now_ms = expiry_take_in_ms(&p->expiry, as_of_ms);
+	now_ms = expiry_take_in_ms(&p->expiry, as_of_ms, a->sent_us);
 	if (apply_part(p, a->result, PORT_CHANGES, now_ms) == -1 ||
 	    apply_part(p, a->result, PORT_SNAPSHOT, now_ms) == -1) {
 		free(kept);
@@ -252,7 +252,7 @@ take_in(struct poller *p, const struct db_answer *a)
 	}
 	set_cursor(p, kept);
 	p->as_of_ms = as_of_ms;
-	expiry_set_clock(&p->expiry, as_of_ms, a->sent_us + (a->received_us - a->sent_us) / 2);
+	expiry_set_clock(&p->expiry, as_of_ms, a->sent_us, a->received_us);
 	return (NULL);
 }
 
