@@ -240,6 +240,15 @@ next_part(struct viewer *v)
 	return (0);
 }
 
+/* It was slow, and went from what it has to `to`, which is several versions later. */
+static void
+count_conflation(struct viewer *v, const struct view_known *known, uint64_t to)
+{
+	if (v->slow && known->version != 0 && to > known->version + 1)
+		board_add(v->audience->slot, BOARD_conflations, 1);
+	v->slow = false;
+}
+
 /* Everything (init), or everything since what it has, in one frame.  0: nothing of it is news. */
 static int
 next_whole(struct viewer *v)
@@ -255,15 +264,14 @@ next_whole(struct viewer *v)
 		p = frames_news(frames, v->set, &known);
 	if (p != NULL && p->len == 0) {
 		chunk_unref(&p);
+		count_conflation(v, &known, known.ahead_version);	/* what it got in its pass was all */
 		set_version(v, now);
 		return (0);
 	}
 	if (give(v, p) == -1)
 		return (-1);
 	v->pending_version = now;
-	if (v->slow && known.version != 0 && now > known.version + 1)
-		board_add(v->audience->slot, BOARD_conflations, 1);
-	v->slow = false;
+	count_conflation(v, &known, now);
 	return (1);
 }
 
@@ -275,11 +283,8 @@ next_cells(struct viewer *v)
 
 	if (v->pass != NULL && known.version < frames_layout_version(v->audience->frames, v->set))
 		set_version(v, known.version);	/* what it shows came or went: init instead */
-	if (v->pass != NULL && pass_wants(v->pass)) {
-		if ((rc = next_part(v)) != 0)
-			return (rc);
-		board_add(v->audience->slot, BOARD_conflations, 1);
-	}
+	if (v->pass != NULL && pass_wants(v->pass) && (rc = next_part(v)) != 0)
+		return (rc);
 	return (known_of(v).version == version_now(v) ? 0 : next_whole(v));
 }
 
@@ -603,7 +608,10 @@ viewer_send_away(struct viewer *v, int64_t back_ms)
 {
 	struct buf	 b = BUF_INIT;
 	struct chunk	*p;
+	ssize_t		 n;
 
+	if (v->pending != NULL && v->state != VIEWER_ENDING && (n = send_some(v)) > 0)
+		advance(v, (size_t)n);		/* there may be room by now: it is looked for seldom */
 	if (v->pending != NULL) {
 		viewer_end(v);
 		return;
