@@ -48,6 +48,7 @@ struct browser {
 	bool		 garbage;			/* Last-Event-ID is nonsense this time */
 	uint16_t	 request_id;
 	struct view	 view;
+	struct view	 id_view;	/* for which its id was given */
 	char		 id[STREAM_ID_BYTES];
 	char		 claim[STREAM_ID_BYTES];	/* instead of its own, the next time */
 	int64_t		 id_us;
@@ -360,7 +361,7 @@ browser_loop_died(void)
 			continue;
 		s->closed = true;
 		if (s->b != NULL) {
-			if (s->out == 0 && s->room > 0)
+			if (s->out == 0 && s->room > 0 && !s->b->ever_slow)	/* else it may have taken nothing when asked */
 				broken("answered", "browser %d: the loop is gone, said that it had begun to answer, and had not: "
 				    "the web server says 500 and EventSource gives up", s->b->who);
 			ended(s->b);
@@ -563,7 +564,7 @@ browser_come(int who, int how, int blocks)
 		if (b->view.kind == VIEW_BLOCK ? i == (setup.match ? blocks / 4 % setup.nblocks : 0) : (blocks >> i) & 1)
 			b->view.blocks[b->view.nblocks++] = BLOCK_ID(i);
 	if (how & HOW_FORGETFUL || !shows_less(&b->view, &before)) {
-		if (how & HOW_ANY_ID)	/* with the id of another view: it gets everything all the same */
+		if (how & HOW_ANY_ID && !shows_less(&b->view, &b->id_view))	/* with the id of another view: it gets everything all the same */
 			memcpy(b->claim, b->id, sizeof(b->claim));
 		b->id[0] = '\0';
 		b->shows = false;
@@ -840,6 +841,7 @@ take_id(struct browser *b, const char *id)
 	b->epoch = parsed.epoch;
 	b->version = parsed.version;
 	snprintf(b->id, sizeof(b->id), "%s", id);
+	b->id_view = b->view;
 	b->id_us = world_us;
 	b->last_seat = 0;
 	b->updated_since_id = false;
