@@ -27,6 +27,7 @@ begin(void)
 {
 	int fds[2];
 
+	memset(&slot, 0, sizeof(slot));		/* without forks all tests have the same */
 	loop = ev_loop_new(EVFLAG_AUTO);
 	answers = answers_new(loop, &slot);
 	ck_assert_ptr_nonnull(answers);
