@@ -36,8 +36,10 @@ for my $seat (121 .. 126) {
 	at_once($seat, 'OCCUPIED', POST => '/api/matches/1/blocks/101/seats/changed', {}, '');
 }
 my @sorted = sort { $a <=> $b } @late;
-$s->in_time($sorted[-1], 0.1, sprintf '%d writes: at the last of %d viewers %.0f ms (median) after the answer, %.0f ms at most', scalar @late, scalar @fan,
-	1000 * $sorted[@sorted / 2], 1000 * $sorted[-1]);
+# Of 26 the last but one, for a hundredth part; and the last: a poll that has just gone out is 100 ms before the next, whose own time comes to that.
+my $says = sprintf '%d writes: at the last of %d viewers %.0f ms (median) after the answer, ', scalar @late, scalar @fan, 1000 * $sorted[@sorted / 2];
+$s->in_time($sorted[-2], 0.1, $says . sprintf '%.0f ms for all but one', 1000 * $sorted[-2]);
+$s->in_time($sorted[-1], 0.125, sprintf '… and %.0f ms at most', 1000 * $sorted[-1]);
 
 # A hundred writes a second: ten polls, and the tick keeps its phase.
 my $polls = $s->counter('polls');
