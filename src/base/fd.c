@@ -32,9 +32,15 @@ fd_dup(int fd)
 }
 
 bool
+fd_without_memory(int error)
+{
+	return (error == ENOMEM || error == ENOBUFS);
+}
+
+bool
 fd_try_later(int error)
 {
-	return (error == EAGAIN || error == EWOULDBLOCK || error == EINTR || error == ENOMEM || error == ENOBUFS);
+	return (error == EAGAIN || error == EWOULDBLOCK || error == EINTR || fd_without_memory(error));
 }
 
 int

@@ -15,6 +15,7 @@
 void	fd_close(int *fd);		/* accepts -1; errno survives */
 int	fd_take(int *fd);		/* returns *fd and sets it to -1 */
 int	fd_dup(int fd);			/* CLOEXEC; -1: errno */
+bool	fd_without_memory(int error);	/* an errno that only means: the system has none for it now */
 bool	fd_try_later(int error);	/* an errno of send, recv or accept that only means: not now */
 int	fd_nonblock(int fd);		/* -1: errno */
 int	fd_cloexec(int fd);		/* -1: errno */

@@ -377,7 +377,7 @@ took(struct viewer *v, ssize_t n)
 		v->heard_ms = mono_ms();
 		return (n);
 	}
-	v->starved = errno == ENOMEM || errno == ENOBUFS;
+	v->starved = fd_without_memory(errno);
 	return (v->starved || errno == EAGAIN || errno == EWOULDBLOCK ? 0 : -1);
 }
 
@@ -460,7 +460,10 @@ send_opening(struct viewer *v, struct chunk *head)
 	if (viewer_next(v) == 1) {
 		iov[0] = (struct iovec){ head->bytes, head->len };
 		iov[1] = (struct iovec){ v->pending->bytes, v->pending->len };
-		n = took(v, sendmsg(v->io.fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL));
+		do {
+			n = sendmsg(v->io.fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+		} while (n == -1 && errno == EINTR);
+		n = took(v, n);
 	}
 	if (n > 0 && (size_t)n >= head->len) {
 		advance(v, (size_t)n - head->len);
@@ -562,8 +565,7 @@ viewer_take(struct viewer *v, int revents)
 			viewer_end(v);
 			return;
 		}
-		if (n == -1 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR && errno != ENOMEM &&
-		    errno != ENOBUFS) {
+		if (n == -1 && !fd_try_later(errno)) {
 			viewer_drop(v);
 			return;
 		}

@@ -96,7 +96,7 @@ on_join(struct ev_loop *ev, ev_io *w, int revents)
 	errno = ENOMEM;
 	if (!evloop_dropped(revents) && (fd = accept4(w->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) != -1)
 		welcome(m, fd);
-	else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+	else if (errno == EMFILE || errno == ENFILE || fd_without_memory(errno)) {
 		log_warnx_seldom(&starved, "join: pausing; raise the limit of open files (RLIMIT_NOFILE)");
 		ev_io_stop(ev, w);
 		ev_now_update(ev);

@@ -107,15 +107,9 @@ chan_pair(int fds_r[2])
 }
 
 static bool
-is_without_memory(int error)
-{
-	return (error == ENOMEM || error == ENOBUFS);
-}
-
-static bool
 is_later(int error)
 {
-	return (error == EAGAIN || error == EWOULDBLOCK || is_without_memory(error));
+	return (error == EAGAIN || error == EWOULDBLOCK || fd_without_memory(error));
 }
 
 /* One sendmsg.  0 sent, -1 errno; fd (-1: none) stays the caller's. */
@@ -273,7 +267,7 @@ on_writable(struct ev_loop *ev, ev_io *w, int revents)
 	}
 	while (c->queue != NULL) {
 		if (send_now(c, &c->queue->header, c->queue->payload, c->queue->fd) == -1) {
-			if (is_without_memory(errno))
+			if (fd_without_memory(errno))
 				take_rest(c);
 			if (is_later(errno))
 				return;
@@ -361,7 +355,7 @@ read_one(struct chan *c)
 	msg.msg_controllen = sizeof(control.bytes);
 	n = recvmsg(c->fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 	if (n == -1) {
-		if (is_without_memory(errno))
+		if (fd_without_memory(errno))
 			take_rest(c);
 		else if (!is_later(errno) && errno != EINTR)
 			closed(c, errno == ECONNRESET ? NULL : strerror(errno));

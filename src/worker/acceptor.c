@@ -123,9 +123,9 @@ refuse_role(struct connection *c)
 
 /* Perhaps: what has come of a request that there is no memory for says so. */
 static bool
-takes_stream(const struct connection *c, const void *piece, size_t len)
+takes_stream(const struct buf *before, const void *piece, size_t len)
 {
-	return (http_mentions_sse(c->bytes.data, c->bytes.len) || http_mentions_sse(piece, len));
+	return (http_mentions_sse(before->data, before->len) || http_mentions_sse(piece, len));
 }
 
 static void
@@ -134,7 +134,7 @@ let_through(struct connection *c, const void *piece, size_t len)
 	struct acceptor	*in = c->acceptor;
 	struct buf	 whole = c->bytes;
 	uint16_t	 request_id = c->scan.request_id;
-	const char	*stream = takes_stream(c, piece, len) ? "" : NULL;
+	const char	*stream;
 	int		 fd;
 
 	in->half_bytes -= c->bytes.len;
@@ -147,6 +147,7 @@ let_through(struct connection *c, const void *piece, size_t len)
 		if (buf_ok(&whole))
 			in->on_whole(in->arg, fd, request_id, whole.data, whole.len);
 		else {
+			stream = takes_stream(&whole, piece, len) ? "" : NULL;
 			buf_reset(&whole);
 			whole.failed = true;	/* says so itself */
 			answers_send(in->answers, fd, request_id, stream, &whole);
@@ -174,7 +175,7 @@ refuse_without_memory(struct connection *c, const void *piece, size_t len)
 {
 	struct answers	*answers = c->acceptor->answers;
 	uint16_t	 request_id = c->scan.request_id;
-	const char	*stream = takes_stream(c, piece, len) ? "" : NULL;
+	const char	*stream = takes_stream(&c->bytes, piece, len) ? "" : NULL;
 	struct buf	 failed = { .failed = true };
 
 	answers_send_early(answers, release(c), request_id, stream, &failed);
@@ -260,7 +261,7 @@ read_on(struct connection *c)
 			judge(c, verdict, piece, used);
 	} else if (n == 0)
 		drop(c, "closed before its request was whole");
-	else if (errno == ENOMEM || errno == ENOBUFS)
+	else if (fd_without_memory(errno))
 		look_later(c);		/* it stays readable: asking again at once would spin */
 	else if (!fd_try_later(errno))
 		drop(c, strerror(errno));
@@ -441,7 +442,7 @@ on_acceptable(struct ev_loop *ev, ev_io *w, int revents)
 		len = sizeof(peer);
 		fd = has_memory(in) ? accept4(w->fd, (struct sockaddr *)&peer, &len, SOCK_CLOEXEC) : -1;
 		if (fd == -1) {
-			if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+			if (errno == EMFILE || errno == ENFILE || fd_without_memory(errno))
 				pause_accepting(in);
 			return;
 		}

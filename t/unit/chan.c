@@ -401,6 +401,17 @@ recvmsg(int fd, struct msghdr *msg, int flags)
 	return (-1);
 }
 
+static void
+wait_for_message(void)
+{
+	int i;
+
+	for (i = 0; i < 1000 && at_worker.messages == 0; i++) {
+		usleep(1000);
+		turn(1);
+	}
+}
+
 START_TEST(without_memory_it_is_later)
 {
 	struct chan_drain	d = { 1 };
@@ -417,10 +428,7 @@ START_TEST(without_memory_it_is_later)
 	turn(5);
 	ck_assert_int_eq(at_worker.messages, 0);
 	recv_errno = 0;
-	for (i = 0; i < 1000 && at_worker.messages == 0; i++) {
-		usleep(1000);
-		turn(1);
-	}
+	wait_for_message();
 	ck_assert_int_eq(at_worker.messages, 1);
 	ck_assert_int_eq(at_worker.closed + at_master.closed, 0);
 }
@@ -429,8 +437,7 @@ END_TEST
 /* What libev does when epoll_ctl fails: the watcher is stopped, and told. */
 START_TEST(a_channel_that_can_t_be_watched_is_watched_later)
 {
-	struct chan_drain	d = { 1 };
-	int			i;
+	struct chan_drain d = { 1 };
 
 	ev_io_stop(ev, &worker.in);
 	ev_feed_event(ev, &worker.in, EV_ERROR | EV_READ | EV_WRITE);
@@ -438,10 +445,7 @@ START_TEST(a_channel_that_can_t_be_watched_is_watched_later)
 	ck_assert_int_eq(chan_send(&master, CHAN_DRAIN, &d, NULL), 0);
 	turn(1);
 	ck_assert_int_eq(at_worker.messages, 0);
-	for (i = 0; i < 1000 && at_worker.messages == 0; i++) {
-		usleep(1000);
-		turn(1);
-	}
+	wait_for_message();
 	ck_assert_int_eq(at_worker.messages, 1);
 	ck_assert_int_eq(at_worker.closed + at_master.closed, 0);
 }
