@@ -66,7 +66,7 @@ static int64_t		 healthy_us;		/* since when */
 static int		 errors_left, error_way, odd_left, odd_way;
 static bool		 rewriting;		/* the next query is in the middle of a rewrite */
 static int64_t		 standby_until_us, standby_lag_us;	/* the connection leads to a standby, that far behind */
-static int64_t		 behind_since_us;	/* since when it has said that it is (SC001); 0: it has not */
+static int64_t		 behind_since_us;	/* since when it has said so (SC001), and nothing else was taken in; 0: not */
 
 /* db.h's side: one connection */
 struct db {
@@ -910,9 +910,10 @@ on_reply(void *arg, int life)
 	if (r->counts)
 		oracle_expect(&r->told, a.received_us - a.sent_us);
 	q->done(q, &a);
-	if (r->counts && !submitted)
+	if (r->counts && !submitted) {
+		behind_since_us = 0;
 		oracle_polled(&r->told, r->snapshot);
-	else if (r->counts)	/* it was asked before the connection broke: thrown away, and asked again */
+	} else if (r->counts)	/* it was asked before the connection broke: thrown away, and asked again */
 		oracle_unexpect();
 	PQclear(r->result);
 	free(r);
@@ -964,8 +965,6 @@ on_served(void *arg, int life)
 		if (on_standby())
 			swap_past(0, false);
 		r->counts = !(odd_left > 0 && odd_way < 2);
-		if (r->counts)
-			behind_since_us = 0;
 		if (odd_left > 0 && --odd_left == 0)
 			unwell();
 	}
