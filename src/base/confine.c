@@ -50,6 +50,7 @@
 #include <unistd.h>
 
 #include "base/confine.h"
+#include "base/fd.h"
 #include "base/log.h"
 #include "base/must.h"
 #include "config.h"
@@ -150,32 +151,35 @@ landlock_version(void)
 	return (v > 0 ? (int)v : 0);	/* ENOSYS: not built in; EOPNOTSUPP: not switched on; EPERM: not in this container */
 }
 
-/* Let these rights be had at path, and below; what is not there needs none. */
-static void
+/* Let these rights be had at path, and below; what is not there needs none.  False, errno set: they can't be. */
+static bool
 let(int ruleset, const char *path, uint64_t rights)
 {
 	struct landlock_path	rule = { .fs = rights, .fd = open(path, O_PATH | O_CLOEXEC) };
+	bool			is_let;
 
 	if (rule.fd == -1)
-		return;
-	if (syscall(LL_ADD_RULE, ruleset, LL_RULE_PATH, &rule, 0) == -1)
-		log_debug("confine: Landlock: %s: %s", path, strerror(errno));
-	(void)close(rule.fd);
+		return (errno == ENOENT || errno == ENOTDIR);
+	is_let = syscall(LL_ADD_RULE, ruleset, LL_RULE_PATH, &rule, 0) == 0;
+	fd_close(&rule.fd);
+	return (is_let);
 }
 
 /* The master takes its sockets and their locks away when it ends; and a child that it forks begins with /dev/null. */
-static void
+static bool
 let_master(int ruleset, uint64_t rights)
 {
+	bool	 is_let = let(ruleset, "/dev/null", LL_FS_WRITE_FILE);
 	char	*copy;
 	size_t	 i;
 
-	let(ruleset, "/dev/null", LL_FS_WRITE_FILE);
-	for (i = 0; i < nkept; i++)
-		if ((copy = strdup(kept[i])) != NULL) {
-			let(ruleset, dirname(copy), rights & ~LL_FS_EXECUTE);
-			free(copy);
-		}
+	for (i = 0; is_let && i < nkept; i++) {
+		if ((copy = strdup(kept[i])) == NULL)
+			return (false);
+		is_let = let(ruleset, dirname(copy), rights & ~LL_FS_EXECUTE);
+		free(copy);
+	}
+	return (is_let);
 }
 
 static void
@@ -194,13 +198,11 @@ confine_files(enum confine_role role)
 	rules.fs = LL_FS_ALL(landlock_fs_bits[i]) & ~(LL_FS_READ_FILE | LL_FS_READ_DIR);
 	rules.net = v >= 4 ? LL_NET_BIND_TCP : 0;	/* the master's sockets are bound already */
 	rules.scoped = v >= 6 ? LL_SCOPE_SIGNAL : 0;	/* its children are in its domain */
-	/* what is handled, and not let by a rule, is refused everywhere */
-	if ((fd = (int)syscall(LL_CREATE_RULESET, &rules, sizeof(rules), 0)) != -1 && is_master)
-		let_master(fd, rules.fs);
-	if (fd == -1 || syscall(LL_RESTRICT_SELF, fd, 0) == -1)
-		log_debug("confine: Landlock: %s", strerror(errno));
-	if (fd != -1)
-		(void)close(fd);
+	/* what is handled, and not let by a rule, is refused everywhere: rules that can't be had would keep what is needed from us */
+	fd = (int)syscall(LL_CREATE_RULESET, &rules, sizeof(rules), 0);
+	if (fd == -1 || (is_master && !let_master(fd, rules.fs)) || syscall(LL_RESTRICT_SELF, fd, 0) == -1)
+		log_warn("not confined by Landlock");
+	fd_close(&fd);
 }
 
 /* --- system calls: seccomp ---------------------------------------------------- */

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: ISC */
+#include <malloc.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/evloop.h"
 #include "base/log.h"
@@ -8,6 +10,22 @@
 
 /* libev can't be refused memory: when there is none for a moment, it gets what was laid by.  It asks rarely, and for little. */
 static void	*reserve;
+
+/* The reserve itself is what libev goes on with: who frees it and asks again may find that somebody else has it. */
+static void *
+from_reserve(void *p, size_t size)
+{
+	void	*moved = reserve;
+	size_t	 held = p == NULL ? 0 : malloc_usable_size(p);
+
+	if (reserve == NULL || size > RESERVE_BYTES)
+		return (NULL);
+	if (held > 0)
+		memcpy(moved, p, held < size ? held : size);
+	free(p);
+	reserve = NULL;
+	return (moved);
+}
 
 static void *
 allocate(void *p, long size)
@@ -18,8 +36,8 @@ allocate(void *p, long size)
 		free(p);
 		return (NULL);
 	}
-	if ((grown = realloc(p, (size_t)size)) == NULL) {
-		free(reserve);
+	if ((grown = realloc(p, (size_t)size)) == NULL && (grown = from_reserve(p, (size_t)size)) == NULL) {
+		free(reserve);		/* more than it is: its room may be beside */
 		reserve = NULL;
 		grown = realloc(p, (size_t)size);
 	}

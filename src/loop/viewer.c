@@ -565,8 +565,8 @@ viewer_take(struct viewer *v, int revents)
 			viewer_end(v);
 			return;
 		}
-		if (n == -1 && !fd_try_later(errno)) {
-			viewer_drop(v);
+		if (n == -1 && !(errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) {
+			viewer_drop(v);		/* also without memory: who waits for it is woken for ever */
 			return;
 		}
 	}

@@ -51,6 +51,26 @@ START_TEST(a_moment_without_memory_is_survived)
 }
 END_TEST
 
+/* What was laid by is used as it is: a second allocation is refused like the first. */
+START_TEST(what_was_laid_by_is_enough)
+{
+	static ev_timer	 timers[2000];
+	struct ev_loop	*ev = evloop_new();
+	int		 rung = 0, i;
+
+	for (i = 0; i < (int)nitems(timers); i++) {
+		refused = 2;
+		ev_timer_init(&timers[i], on_timer, 0., 0.);
+		timers[i].data = &rung;
+		ev_timer_start(ev, &timers[i]);
+	}
+	refused = 0;
+	ev_run(ev, 0);
+	ck_assert_int_eq(rung, nitems(timers));
+	ev_loop_destroy(ev);
+}
+END_TEST
+
 START_TEST(a_long_time_without_is_the_end)
 {
 	static ev_timer	 timers[10000];
@@ -72,6 +92,7 @@ main(void)
 	TCase	*tc = unit_case(s, "evloop");
 
 	tcase_add_test(tc, a_moment_without_memory_is_survived);
+	tcase_add_test(tc, what_was_laid_by_is_enough);
 	if (getenv("CK_FORK") == NULL)		/* it ends its process */
 		tcase_add_exit_test(tc, a_long_time_without_is_the_end, 1);
 	return (unit_main(s));
