@@ -37,12 +37,47 @@ static struct polled	 polled, before;	/* the last good poll, and the one before 
 static int64_t		 polled_us;		/* when it was taken in; 0: never */
 static int64_t		 round_us, round_at_us;	/* how long one took lately: so wrong the loop's idea of the clock can be */
 static int64_t		 only_reconcile_us[MAX_SEATS];	/* when that happened; 0: no */
-static bool		 by_clock[MAX_SEATS];	/* the loop's clock has ended a hold that a commit had renewed unseen */
+static bool		 by_clock[MAX_SEATS];	/* the loop's clock has ended a hold that was no longer the row's, unseen */
 static bool		 layout_moved, late_is_fine;
 static int64_t		 stepped_back_us;	/* the clock did, and no reconcile has been since; 0: no */
 static int64_t		 stepped_until_ms;	/* by the database's clock: holds that ended before the step stay ended */
 static int64_t		 queried_us;		/* when the loop asked last */
 static int64_t		 watched_from_us = NEVER;
+
+/* --- the loop's own clock ------------------------------------------------------- */
+
+/* The database's clock as the loop can know it. */
+static int64_t
+loop_clock_ms(void)
+{
+	return (polled.as_of_ms + (world_us - polled.at_us) / 1000);
+}
+
+static int64_t
+slack_ms(void)
+{
+	int64_t slack = round_us / 1000 + 15;
+
+	if (polled.as_of_ms <= stepped_until_ms)
+		slack += STEP_SLACK_MS;
+	return (slack);
+}
+
+/* The loop's own clock may say it, where it could not ask: the hold that it knew of is over. */
+static bool
+ended_by_clock(const struct polled *p, int seat)
+{
+	return (p->status[seat] == HOLD && p->expires_ms[seat] <= p->as_of_ms + (world_us - p->at_us) / 1000 + slack_ms());
+}
+
+/* Did that poll tell of the hold that the row has? */
+static bool
+is_of_row(const struct polled *p, int seat)
+{
+	const struct row *r = database_row(seat);
+
+	return (r != NULL && r->exists && r->status == HOLD && r->expires_ms == p->expires_ms[seat]);
+}
 
 /* --- what is true --------------------------------------------------------------- */
 
@@ -74,6 +109,8 @@ oracle_truth(int seat)
 
 	if (h->n > 0 && h->states[h->n - 1].status == now)
 		return;
+	if (h->n > 0 && h->states[h->n - 1].status != AVAILABLE && !is_of_row(&polled, seat))
+		by_clock[seat] |= ended_by_clock(&polled, seat);
 	if (h->n == h->cap) {
 		h->cap = h->cap == 0 ? 8 : 2 * h->cap;
 		if ((h->states = realloc(h->states, h->cap * sizeof(*h->states))) == NULL)
@@ -152,30 +189,6 @@ oracle_query(void)
 	if (queried_us != 0 && well < queried_us && watched_from_us < queried_us - SECOND && since < (gap_ms - 2) * MS && master_loop_age_us() > since)
 		broken("polls", "the database is asked again after %lld ms", (long long)since / 1000);
 	queried_us = world_us;
-}
-
-/* The database's clock as the loop can know it. */
-static int64_t
-loop_clock_ms(void)
-{
-	return (polled.as_of_ms + (world_us - polled.at_us) / 1000);
-}
-
-static int64_t
-slack_ms(void)
-{
-	int64_t slack = round_us / 1000 + 15;
-
-	if (polled.as_of_ms <= stepped_until_ms)
-		slack += STEP_SLACK_MS;
-	return (slack);
-}
-
-/* The loop's own clock may say it, where it could not ask: the hold that it knew of is over. */
-static bool
-ended_by_clock(const struct polled *p, int seat)
-{
-	return (p->status[seat] == HOLD && p->expires_ms[seat] <= p->as_of_ms + (world_us - p->at_us) / 1000 + slack_ms());
 }
 
 /* Who is given its bytes late is given them with what was known then. */
