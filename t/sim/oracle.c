@@ -40,7 +40,7 @@ static int64_t		 only_reconcile_us[MAX_SEATS];	/* when that happened; 0: no */
 static bool		 by_clock[MAX_SEATS];	/* the loop's clock has ended a hold that was no longer the row's, unseen */
 static bool		 layout_moved, late_is_fine;
 static int64_t		 stepped_back_us;	/* the clock did, and no reconcile has been since; 0: no */
-static int64_t		 stepped_until_ms;	/* by the database's clock: holds that ended before the step stay ended */
+static int64_t		 stepped_until_ms;	/* by the database's clock: what ended before the loop heard of the step stays ended */
 static int64_t		 queried_us;		/* when the loop asked last */
 static int64_t		 watched_from_us = NEVER;
 
@@ -157,6 +157,13 @@ oracle_late_is_fine(void)
 	return (late_is_fine);
 }
 
+static void
+stays_ended_until(int64_t clock_ms)
+{
+	if (clock_ms > stepped_until_ms)
+		stepped_until_ms = clock_ms;
+}
+
 /*
  * Back: what has ended in memory is a hold again for who reads the row, and nothing
  * wrote to it.  A reconcile tells.
@@ -166,8 +173,7 @@ oracle_clock_stepped(int64_t before_ms, int64_t by_ms)
 {
 	if (by_ms < 0)
 		stepped_back_us = world_us;
-	if (before_ms + 500 > stepped_until_ms)
-		stepped_until_ms = before_ms + 500;
+	stays_ended_until(before_ms + 500);
 	late_is_fine = true;
 }
 
@@ -208,6 +214,8 @@ oracle_expect(const struct polled *p, int64_t round)
 		round_at_us = world_us;
 	}
 	note_by_clock();
+	if (stepped_back_us > polled.at_us)	/* its own clock went on as before, until now */
+		stays_ended_until(loop_clock_ms() + 500);
 	before = polled;
 	polled = *p;
 }
