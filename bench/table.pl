@@ -6,6 +6,7 @@
 #	perl bench/table.pl --short		two rows: a minute; fails when a ratio is more than twice what the document says, in three rounds out of three
 #	perl bench/table.pl --rounds 3 --seconds 10 --rows many,one --servers fcgi,seatcast
 #	perl bench/table.pl --svg doc/performance.svg		draws the rows, too
+#	perl bench/table.pl --before ../other			also another tree of seatcast, built in its build/, in the same rounds
 #
 # Rows	many, more: 1,000 and 5,000 viewers of 10 blocks, 100 changed seats a second; one: 2,000 viewers of a block, 200 seats
 #	a second; wide: 60 blocks with 10 viewers each, 100 seats a second; arrive: 2,000 at once; idle: 5,000, nothing changes
@@ -21,6 +22,7 @@
 
 use v5.32;
 use warnings;
+use Cwd qw(abs_path);
 use FindBin;
 use lib "$FindBin::Bin/../t/lib", $FindBin::Bin;
 use Getopt::Long;
@@ -29,8 +31,9 @@ use Bench;
 use Deploy;
 use Scenario;
 
-my ($short, $rounds, $seconds, $rows, $servers, $svg);
-GetOptions(short => \$short, 'rounds=i' => \$rounds, 'seconds=i' => \$seconds, 'rows=s' => \$rows, 'servers=s' => \$servers, 'svg=s' => \$svg)
+my ($short, $rounds, $seconds, $rows, $servers, $svg, $before);
+GetOptions(short => \$short, 'rounds=i' => \$rounds, 'seconds=i' => \$seconds, 'rows=s' => \$rows, 'servers=s' => \$servers, 'svg=s' => \$svg,
+    'before=s' => \$before)
     or die "see the first lines of $0\n";
 $rounds //= 3;
 $seconds //= $short ? 5 : 10;
@@ -43,6 +46,7 @@ my %row = (		# viewers, blocks, changed seats a second
 );
 my @rows = split /,/, $rows // ($short ? 'one,wide' : 'many,more,one,wide,arrive,idle');
 my @servers = split /,/, $servers // ($short ? 'fcgi,seatcast' : 'tcp,fcgi,nchan,node,seatcast');
+push @servers, 'before' if defined $before;
 
 # ---- the servers: each is started for a row, and says where viewers go and which processes are its parts ----
 
@@ -131,8 +135,17 @@ sub start_seatcast {
 		publish => buyers($s, $blocks, $changes) };
 }
 
+# The other tree's program, SQL and sample; viewers are ours.
+sub start_before {
+	my ($row) = @_;
+	my $t = do { local @ENV{qw(top_srcdir top_builddir)} = ($before, "$before/build"); start_seatcast($row) };
+	$t->{stage}{build} = abs_path($ENV{top_builddir} // "$FindBin::Bin/../build");
+	return $t;
+}
+
 my %start = (tcp => \&start_tcp, fcgi => \&start_fcgi, nchan => \&start_nchan, node => \&start_node, seatcast => \&start_seatcast,
-	direct => sub { start_seatcast($_[0], 1) }, shared => sub { start_seatcast($_[0], 0, 1) });
+	direct => sub { start_seatcast($_[0], 1) }, shared => sub { start_seatcast($_[0], 0, 1) },
+	before => \&start_before);
 
 # ---- one measurement ----
 
