@@ -31,7 +31,8 @@ for ($db->query("SELECT DISTINCT p.proname, p.pronargs, p.prokind FROM pg_proc p
 	}
 }
 for my $f ('unnest(bigint[], timestamptz[])', 'unnest(bigint[], bigint[], text[])', 'unnest(xid8[], xid8[])', 'format(text, bigint, bigint)', 'format(text, regclass)', 'format(text, text, text)', 'format(text, regclass, text)',
-	'array_position(bigint[], bigint)', 'array_to_string(text[], text)', 'hashtextextended(text, integer)', 'concat_ws(text, text, text)', 'concat(text, text, text, json)', 'current_schema()', 'to_regclass(unknown)', 'to_json(text)') {
+	'array_position(bigint[], bigint)', 'array_to_string(text[], text)', 'hashtextextended(text, integer)', 'concat_ws(text, text, text)', 'concat(text, text, text, json)', 'current_schema()', 'to_regclass(unknown)', 'to_json(text)',
+	'array_agg(bigint)', 'array_agg(text)', 'array_agg(timestamptz)', 'max(text)', 'max(timestamptz)') {
 	plant($f, "CREATE FUNCTION public.$f RETURNS text LANGUAGE plpgsql AS 'BEGIN PERFORM public.caught(); END'");
 }
 cmp_ok($planted, '>', 150, "$planted functions planted");

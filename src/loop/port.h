@@ -4,11 +4,14 @@
  * what the answer says, as rows of seats.
  *
  * A block and a whole match differ here, in two rows of a table, and nowhere in
- * the poll: each row of an answer names its block.  Answers come in PostgreSQL's
- * binary format: an id is 8 bytes, and nobody formats and parses it twice a poll.
+ * the poll: each row of an answer names its block, and has one seat, or arrays of
+ * many where all are asked for.
+ * Answers come in PostgreSQL's binary format: an id is 8 bytes, and nobody formats
+ * and parses it twice a poll.
  * Runs in: loop.  Pure: no descriptor, no clock.  Logs a word that it does not
  * know, once.
- * Source: PostgreSQL documentation, 34.3.1 (PQexecParams: resultFormat), 8.5 (timestamptz).
+ * Source: PostgreSQL documentation, 34.3.1 (PQexecParams: resultFormat), 8.5 (timestamptz);
+ * src/backend/utils/adt/arrayfuncs.c (array_send).
  */
 #ifndef PORT_H
 #define PORT_H

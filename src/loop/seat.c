@@ -512,12 +512,12 @@ seat_status_name(enum seat_status s)
 }
 
 int
-seat_status_parse(const char *text, enum seat_status *status_r)
+seat_status_parse(const char *text, size_t len, enum seat_status *status_r)
 {
 	size_t	 i;
 
 	for (i = 0; i < nitems(seat_status_names); i++) {
-		if (strcmp(text, seat_status_names[i]) == 0) {
+		if (strlen(seat_status_names[i]) == len && memcmp(text, seat_status_names[i], len) == 0) {
 			*status_r = (enum seat_status)i;
 			return (0);
 		}

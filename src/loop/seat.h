@@ -104,6 +104,6 @@ size_t	seat_expire(struct seat_map *m, int64_t now_ms);
 
 /* "AVAILABLE", "HOLD", "OCCUPIED"; parse: 0, or -1 for any other text. */
 const char *seat_status_name(enum seat_status s);
-int	seat_status_parse(const char *text, enum seat_status *status_r);
+int	seat_status_parse(const char *text, size_t len, enum seat_status *status_r);
 
 #endif

@@ -628,6 +628,7 @@ static const char *const column_words[COLUMN__MAX] = {
 };
 
 static const int column_bytes[COLUMN__MAX] = { 4, 8, 8, -1, 8, -1, 8 };
+static const char *const gathered[] = { "pg_catalog.array_agg(", "pg_catalog.max(" };	/* around a column of the port */
 enum { IN_CHANGES = 1, IN_SNAPSHOT = 2 };		/* values of PART */
 
 /* The columns that a query wants, as its text names them. */
@@ -635,6 +636,7 @@ struct shape {
 	enum column	 column[COLUMNS_MAX];
 	int		 n;
 	bool		 binary;
+	bool		 gathers;	/* arrays for a seat's columns */
 };
 
 static struct shape
@@ -647,6 +649,11 @@ shape_of(const struct db_query *q)
 	for (; p < end; p += strcspn(p, ",") + 2) {
 		int c;
 
+		for (c = 0; c < 2; c++)
+			if (strncmp(p, gathered[c], strlen(gathered[c])) == 0) {
+				p += strlen(gathered[c]);
+				s.gathers = true;
+			}
 		for (c = BLOCK; c < COLUMN__MAX && strncmp(p, column_words[c], strlen(column_words[c])) != 0; c++)
 			;
 		if (p[0] == '$')
@@ -676,20 +683,53 @@ put_bytes(struct table *t, int col, const char *bytes, int len)
 }
 
 static void
+big_endian(char *b, int64_t v, int bytes)
+{
+	for (int i = 0; i < bytes; i++)
+		b[i] = (char)((uint64_t)v >> (8 * (bytes - 1 - i)));
+}
+
+static void
 put_int64(struct table *t, int col, int64_t v, int bytes)
 {
 	char b[8];
 
-	for (int i = 0; i < bytes; i++)
-		b[i] = (char)((uint64_t)v >> (8 * (bytes - 1 - i)));
+	big_endian(b, v, bytes);
 	put_bytes(t, col, b, bytes);
 }
 
-/* Microseconds since 2000-01-01. */
-static void
-put_time(struct table *t, int col, int64_t unix_ms)
+static int64_t
+postgres_us(int64_t unix_ms)
 {
-	put_int64(t, col, (unix_ms - INT64_C(946684800000)) * 1000, 8);
+	return ((unix_ms - INT64_C(946684800000)) * 1000);
+}
+
+/* Every seat is a row by itself here, where arrays are asked for with arrays of one; len -1: NULL. */
+static void
+put_one(struct table *t, int col, const char *bytes, int len)
+{
+	char	b[20 + 4 + 16];
+	int	header[] = { 1, len == -1, 0, 1, 1, len };
+
+	if (!t->shape.gathers) {
+		put_bytes(t, col, bytes, len);
+		return;
+	}
+	must(len <= 16);
+	for (int i = 0; i < 6; i++)
+		big_endian(b + 4 * i, header[i], 4);
+	if (len > 0)
+		memcpy(b + 24, bytes, (size_t)len);
+	put_bytes(t, col, b, 24 + (len > 0 ? len : 0));
+}
+
+static void
+put_one_int64(struct table *t, int col, int64_t v)
+{
+	char b[8];
+
+	big_endian(b, v, 8);
+	put_one(t, col, b, 8);
 }
 
 static void
@@ -710,23 +750,23 @@ put_row(struct table *t, int part, int seat, const struct row *r, const char *cu
 			break;
 		case SEAT:
 			if (seat >= 0)
-				put_int64(t, i, SEAT_ID(seat), 8);
+				put_one_int64(t, i, SEAT_ID(seat));
 			else if (seat == -2)
-				put_int64(t, i, 0, 8);
+				put_one_int64(t, i, 0);
 			else
-				put_bytes(t, i, NULL, -1);
+				put_one(t, i, NULL, -1);
 			break;
 		case STATUS:
 			if (r != NULL)
-				put_bytes(t, i, status_names[r->status], (int)strlen(status_names[r->status]));
+				put_one(t, i, status_names[r->status], (int)strlen(status_names[r->status]));
 			else
-				put_bytes(t, i, NULL, -1);
+				put_one(t, i, NULL, -1);
 			break;
 		case EXPIRES:
 			if (r != NULL && r->expires_ms != NEVER)
-				put_time(t, i, r->expires_ms);
+				put_one_int64(t, i, postgres_us(r->expires_ms));
 			else
-				put_bytes(t, i, NULL, -1);
+				put_one(t, i, NULL, -1);
 			break;
 		case CURSOR:
 			if (cursor != NULL)
@@ -736,7 +776,7 @@ put_row(struct table *t, int part, int seat, const struct row *r, const char *cu
 			break;
 		case AS_OF:
 			if (cursor != NULL)
-				put_time(t, i, as_of_ms);
+				put_int64(t, i, postgres_us(as_of_ms), 8);
 			else
 				put_bytes(t, i, NULL, -1);
 			break;
@@ -846,7 +886,8 @@ answer_query(const struct db_query *q, struct polled *told)
 	for (int i = 0; i < t.shape.n; i++) {
 		att[i].name = (char *)(uintptr_t)"c";
 		att[i].format = t.shape.binary;
-		att[i].typlen = column_bytes[t.shape.column[i]];
+		att[i].typlen = t.shape.gathers && t.shape.column[i] >= SEAT && t.shape.column[i] <= EXPIRES ? -1 :
+		    column_bytes[t.shape.column[i]];
 	}
 	must(PQsetResultAttrs(t.r, n, att));
 	if (odd_left > 0 && odd_way == 1)

@@ -289,7 +289,7 @@ status_in(const char *text)
 	char			name[16];
 
 	ck_assert_int_eq(sscanf(text, "\"status\":\"%15[A-Z]\"}", name), 1);
-	ck_assert_int_eq(seat_status_parse(name, &s), 0);
+	ck_assert_int_eq(seat_status_parse(name, strlen(name), &s), 0);
 	return ((int)s);
 }
 

@@ -21,6 +21,7 @@
 #define AS_OF		INT64_C(1700000000000)	/* database time is this and the test's clock */
 #define NO_EXPIRY	INT64_MAX
 #define ASKED_MAX	512
+#define ARRAY_MAX	4096
 
 /* One row of an answer; seat 0: the mark. */
 struct row {
@@ -117,40 +118,164 @@ put_text(PGresult *r, int row, int col, const char *text)
 	ck_assert_int_eq(PQsetvalue(r, row, col, copy, text == NULL ? -1 : (int)strlen(text)), 1);
 }
 
-/* As the server would send it. */
+/* An array as the server sends it. */
+struct array {
+	char	bytes[ARRAY_MAX];
+	size_t	len;
+};
+
+static void
+array_add_bytes(struct array *a, const void *bytes, size_t len)
+{
+	ck_assert_uint_le(a->len + len, sizeof(a->bytes));
+	memcpy(a->bytes + a->len, bytes, len);
+	a->len += len;
+}
+
+static void
+array_add_int(struct array *a, uint32_t v)
+{
+	uint32_t be = htobe32(v);
+
+	array_add_bytes(a, &be, sizeof(be));
+}
+
+static void
+array_start(struct array *a, uint32_t type, size_t n)
+{
+	a->len = 0;
+	array_add_int(a, 1);		/* dimensions */
+	array_add_int(a, 1);		/* there may be NULLs */
+	array_add_int(a, type);
+	array_add_int(a, (uint32_t)n);
+	array_add_int(a, 1);		/* from element 1 */
+}
+
+static void
+array_add_int64(struct array *a, int64_t v, bool is_null)
+{
+	uint64_t be = htobe64((uint64_t)v);
+
+	array_add_int(a, is_null ? UINT32_MAX : sizeof(be));
+	if (!is_null)
+		array_add_bytes(a, &be, sizeof(be));
+}
+
+static void
+array_add_text(struct array *a, const char *text)
+{
+	array_add_int(a, text == NULL ? UINT32_MAX : (uint32_t)strlen(text));
+	if (text != NULL)
+		array_add_bytes(a, text, strlen(text));
+}
+
+static void
+put_array(PGresult *r, int row, int col, struct array *a)
+{
+	ck_assert_int_eq(PQsetvalue(r, row, col, a->bytes, (int)a->len), 1);
+}
+
 static PGresult *
-result(const struct row *rows, size_t n)
+empty_result(bool arrays)
 {
 	static char	 name[] = "column";
-	static const int bytes[] = { 4, 8, 8, -1, 8, -1, 8 };
-	PGresAttDesc	 columns[nitems(bytes)];
+	static const int bytes[2][7] = { { 4, 8, 8, -1, 8, -1, 8 }, { 4, 8, -1, -1, -1, -1, 8 } };
+	PGresAttDesc	 columns[nitems(bytes[0])];
 	PGresult	*r = PQmakeEmptyPGresult(NULL, PGRES_TUPLES_OK);
 	size_t		 i;
 
 	memset(columns, 0, sizeof(columns));
-	for (i = 0; i < nitems(bytes); i++) {
+	for (i = 0; i < nitems(columns); i++) {
 		columns[i].name = name;
-		columns[i].typlen = bytes[i];
+		columns[i].typlen = bytes[arrays][i];
 		columns[i].format = 1;
 	}
-	ck_assert_int_eq(PQsetResultAttrs(r, nitems(bytes), columns), 1);
+	ck_assert_int_eq(PQsetResultAttrs(r, nitems(columns), columns), 1);
+	return (r);
+}
+
+static bool
+has_no_end(const struct row *row)
+{
+	return (row->seat == 0 || row->expires_us == NO_EXPIRY);
+}
+
+static void
+put_int_or_null(PGresult *r, int row, int col, int64_t v, bool is_null)
+{
+	if (is_null)
+		put_text(r, row, col, NULL);
+	else
+		put_int(r, row, col, v, 8);
+}
+
+static void
+put_seat(PGresult *r, int row, const struct row *seat)
+{
+	put_int_or_null(r, row, 2, seat->seat, seat->seat == 0);
+	put_text(r, row, 3, seat->status);
+	put_int_or_null(r, row, 4, seat->expires_us, has_no_end(seat));
+}
+
+static void
+put_seats(PGresult *r, int row, const struct row *seats, size_t n)
+{
+	static struct array	ids, statuses, expiries;
+	size_t			i;
+
+	array_start(&ids, 20, n);
+	array_start(&statuses, 25, n);
+	array_start(&expiries, 1184, n);
 	for (i = 0; i < n; i++) {
-		put_int(r, (int)i, 0, rows[i].part, 4);
-		put_int(r, (int)i, 1, rows[i].block, 8);
-		if (rows[i].seat != 0)
-			put_int(r, (int)i, 2, rows[i].seat, 8);
+		array_add_int64(&ids, seats[i].seat, seats[i].seat == 0);
+		array_add_text(&statuses, seats[i].status);
+		array_add_int64(&expiries, seats[i].expires_us, has_no_end(&seats[i]));
+	}
+	put_array(r, row, 2, &ids);
+	put_array(r, row, 3, &statuses);
+	put_array(r, row, 4, &expiries);
+}
+
+static bool
+is_one_group(const struct row *a, const struct row *b)
+{
+	return (a->part == b->part && a->block == b->block);
+}
+
+/* The mark's, if it is among them. */
+static const char *
+cursor_of(const struct row *rows, size_t n)
+{
+	size_t i;
+
+	for (i = 0; i < n; i++)
+		if (rows[i].seat == 0)
+			return (rows[i].cursor);
+	return (NULL);
+}
+
+/* As the server would send it: a row for each seat, or a row for those of one part and block. */
+static PGresult *
+result(bool arrays, const struct row *rows, size_t n)
+{
+	PGresult	*r = empty_result(arrays);
+	const char	*cursor;
+	size_t		 i, from = 0;
+	int		 row = 0;
+
+	for (i = 1; i <= n; i++) {
+		if (arrays && i < n && is_one_group(&rows[from], &rows[i]))
+			continue;
+		put_int(r, row, 0, rows[from].part, 4);
+		put_int(r, row, 1, rows[from].block, 8);
+		if (arrays)
+			put_seats(r, row, rows + from, i - from);
 		else
-			put_text(r, (int)i, 2, NULL);
-		put_text(r, (int)i, 3, rows[i].status);
-		if (rows[i].seat != 0 && rows[i].expires_us != NO_EXPIRY)
-			put_int(r, (int)i, 4, rows[i].expires_us, 8);
-		else
-			put_text(r, (int)i, 4, NULL);
-		put_text(r, (int)i, 5, rows[i].cursor);
-		if (rows[i].cursor != NULL)
-			put_int(r, (int)i, 6, postgres_us(database_ms()), 8);
-		else
-			put_text(r, (int)i, 6, NULL);
+			put_seat(r, row, rows + from);
+		cursor = arrays ? cursor_of(rows + from, i - from) : rows[from].cursor;
+		put_text(r, row, 5, cursor);
+		put_int_or_null(r, row++, 6, postgres_us(database_ms()), cursor == NULL);
+		from = i;
 	}
 	return (r);
 }
@@ -170,12 +295,6 @@ answer(PGresult *r, const char *error, const char *sqlstate)
 }
 
 static void
-answer_rows(const struct row *rows, size_t n)
-{
-	answer(result(rows, n), NULL, "");
-}
-
-static void
 refuse(const char *sqlstate)
 {
 	answer(NULL, "the test says no", sqlstate);
@@ -190,6 +309,13 @@ asks(void)
 }
 
 enum { CHANGES = 1, SNAPSHOT = 2 };
+
+/* In arrays, if that is what the query asks for. */
+static void
+answer_rows(const struct row *rows, size_t n)
+{
+	answer(result((asks() & SNAPSHOT) != 0, rows, n), NULL, "");
+}
 
 /* The seats 1 to 3 of block 101, all free but for seat 1, as any poll would see them. */
 static void
@@ -581,6 +707,80 @@ START_TEST(an_answer_without_a_mark_moves_nothing)
 }
 END_TEST
 
+/* What is wrong with one array of an otherwise good answer: a number that stands at `at` is another one, or so many of the last bytes are missing. */
+static const struct {
+	const char	*says;
+	int		 col;
+	size_t		 at;
+	uint32_t	 number;
+	int		 cut;
+} broken_arrays[] = {
+	{ "as it should be", 2, 0, 1, 0 },
+	{ "two dimensions", 2, 0, 2, 0 },
+	{ "no dimension", 3, 0, 0, 0 },
+	{ "an id too few", 2, 12, 1, 0 },
+	{ "an id too many", 2, 12, 3, 0 },
+	{ "a status too many", 3, 12, 3, 0 },
+	{ "more ends than there are bytes", 4, 12, UINT32_MAX, 0 },
+	{ "no element", 4, 12, 0, 0 },
+	{ "an id of 4 bytes", 2, 20, 4, 0 },
+	{ "an id of 9 bytes", 2, 20, 9, 0 },
+	{ "an end of 4 bytes", 4, 20, 4, 0 },
+	{ "a status that goes on into the next", 3, 20, 10, 0 },
+	{ "a status longer than all", 3, 20, 4096, 0 },
+	{ "a status of nearly all that there can be", 3, 20, UINT32_MAX - 1, 0 },
+	{ "an id cut off", 2, 0, 1, 1 },
+	{ "a status cut off", 3, 0, 1, 1 },
+	{ "an end cut off", 4, 0, 1, 1 },
+	{ "a length cut off", 2, 0, 1, 9 },
+	{ "half a header", 4, 0, 1, 34 },
+	{ "bytes after the last", 4, 0, 1, -3 },
+	{ "nothing", 3, 0, 1, 1000 },
+};
+
+START_TEST(an_array_is_read_to_its_end_and_no_further)
+{
+	static const struct row rows[] = {
+		{ 2, 101, 1, "AVAILABLE", 5, NULL }, { 2, 101, 2, "HOLD", 6, NULL }, { 2, 0, 0, NULL, 0, "100" },
+	};
+	const char	*says = broken_arrays[_i].says;
+	int		 col = broken_arrays[_i].col, len;
+	char		 bytes[ARRAY_MAX] = "";
+	uint32_t	 be = htobe32(broken_arrays[_i].number);
+	PGresult	*r = result(true, rows, nitems(rows));
+
+	len = PQgetlength(r, 0, col);
+	memcpy(bytes, PQgetvalue(r, 0, col), (size_t)len);
+	memcpy(bytes + broken_arrays[_i].at, &be, sizeof(be));
+	len = broken_arrays[_i].cut < len ? len - broken_arrays[_i].cut : 0;
+	ck_assert_int_eq(PQsetvalue(r, 0, col, bytes, len), 1);
+	begin(GROUP_WHOLE_MATCH);
+	poller_resume(w.poller);
+	clock_run(0);
+	answer(r, NULL, "");
+	ck_assert_msg(poller_has_state(w.poller) == (_i == 0), "%s", says);
+	ck_assert_msg(counted(BOARD_polls_failed) == (_i != 0), "%s: failed %lld", says, (long long)counted(BOARD_polls_failed));
+	end();
+}
+END_TEST
+
+START_TEST(a_port_may_give_its_cursor_with_every_seat)
+{
+	static const struct row rows[] = {
+		{ 1, 101, 2, "HOLD", NO_EXPIRY, "110" }, { 1, 101, 0, NULL, 0, "111" }, { 1, 101, 1, "OCCUPIED", NO_EXPIRY, "112" },
+	};
+
+	begin_polled();
+	to_next_poll();
+	answer_rows(rows, nitems(rows));
+	ck_assert_int_eq(seat_is(0), SEAT_OCCUPIED);
+	ck_assert_int_eq(seat_is(1), SEAT_HOLD);
+	to_next_poll();
+	ck_assert_msg(strcmp(w.flying->params[2], "111") == 0, "the mark is where the seat is NULL: %s", w.flying->params[2]);
+	end();
+}
+END_TEST
+
 START_TEST(viewers_hear_of_what_half_a_reconcile_took_in)
 {
 	begin_polled();
@@ -827,6 +1027,8 @@ main(void)
 	tc = unit_case(s, "answers");
 	unit_rows(tc, values_are_read, values);
 	tcase_add_test(tc, an_answer_without_a_mark_moves_nothing);
+	unit_rows(tc, an_array_is_read_to_its_end_and_no_further, broken_arrays);
+	tcase_add_test(tc, a_port_may_give_its_cursor_with_every_seat);
 	tcase_add_test(tc, viewers_hear_of_what_half_a_reconcile_took_in);
 	tcase_add_test(tc, a_rewritten_table_is_asked_again_soon);
 	tcase_add_test(tc, a_server_that_is_behind_is_believed_after_10_s);

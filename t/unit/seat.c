@@ -214,7 +214,7 @@ START_TEST(status_names)
 {
 	enum seat_status	 status = A;
 
-	ck_assert_int_eq(seat_status_parse(status_cases[_i].text, &status), status_cases[_i].rc);
+	ck_assert_int_eq(seat_status_parse(status_cases[_i].text, strlen(status_cases[_i].text), &status), status_cases[_i].rc);
 	ck_assert_int_eq(status, status_cases[_i].status);
 	if (status_cases[_i].rc == 0)
 		ck_assert_str_eq(seat_status_name(status), status_cases[_i].text);
