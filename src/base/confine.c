@@ -155,13 +155,14 @@ landlock_version(void)
 static bool
 let(int ruleset, const char *path, uint64_t rights)
 {
-	struct landlock_path	rule = { .fs = rights, .fd = open(path, O_PATH | O_CLOEXEC) };
+	int			fd = open(path, O_PATH | O_CLOEXEC);
+	struct landlock_path	rule = { .fs = rights, .fd = fd };
 	bool			is_let;
 
-	if (rule.fd == -1)
+	if (fd == -1)
 		return (errno == ENOENT || errno == ENOTDIR);
 	is_let = syscall(LL_ADD_RULE, ruleset, LL_RULE_PATH, &rule, 0) == 0;
-	fd_close(&rule.fd);
+	fd_close(&fd);
 	return (is_let);
 }
 
