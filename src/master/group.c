@@ -363,8 +363,10 @@ group_handover(struct master *m, uint64_t from, struct chan_handover h, int fd)
 			return;
 		if (tries > 0 || (errno != EPIPE && errno != ECONNRESET))
 			reason = REFUSAL_OVERLOAD;
-		else		/* it has just died, and SIGCHLD is on its way: the group gets another one now */
+		else {		/* it has just died, and SIGCHLD is on its way: the group gets another one now */
 			group_detach(m, loop);
+			reason = REFUSAL__MAX;	/* a block without a loop of its own had one */
+		}
 	}
 	refuse(m, from, &h, fd, reason);
 }
