@@ -1,7 +1,7 @@
 #!/usr/bin/env perl
 # A loop's own part of a poll, beside the least that asking the same can cost, and from fork to init.
 #
-#	perl bench/poll.pl [--rounds 5] [--polls 60] [--interval 100]	a minute and a half; milliseconds between polls
+#	perl bench/poll.pl [--rounds 5] [--polls 60] [--interval 100]	three minutes; milliseconds between polls
 #
 # Microseconds of processor time of the loop for each poll (the kernel's schedstat): without news, with one viewer and with ten;
 # with one change and ten viewers (changes come a little more rarely than polls, so that none has two; what the polls without one

@@ -32,42 +32,37 @@ on_timer(struct ev_loop *ev, ev_timer *w, int revents)
 	++*(int *)w->data;
 }
 
-START_TEST(a_moment_without_memory_is_survived)
+/* n timers ring, of which each was started with so many allocations to be refused. */
+static void
+all_ring(int n, unsigned refusals)
 {
 	static ev_timer	 timers[10000];
 	struct ev_loop	*ev = evloop_new();
 	int		 rung = 0, i;
 
-	for (i = 0; i < (int)nitems(timers); i++) {
-		refused = 1;		/* whenever the heap of timers grows */
+	ck_assert_int_le(n, (int)nitems(timers));
+	for (i = 0; i < n; i++) {
+		refused = refusals;	/* whenever the heap of timers grows */
 		ev_timer_init(&timers[i], on_timer, 0., 0.);
 		timers[i].data = &rung;
 		ev_timer_start(ev, &timers[i]);
 	}
 	refused = 0;
 	ev_run(ev, 0);
-	ck_assert_int_eq(rung, nitems(timers));
+	ck_assert_int_eq(rung, n);
 	ev_loop_destroy(ev);
+}
+
+START_TEST(a_moment_without_memory_is_survived)
+{
+	all_ring(10000, 1);
 }
 END_TEST
 
 /* What was laid by is used as it is: a second allocation is refused like the first. */
 START_TEST(what_was_laid_by_is_enough)
 {
-	static ev_timer	 timers[2000];
-	struct ev_loop	*ev = evloop_new();
-	int		 rung = 0, i;
-
-	for (i = 0; i < (int)nitems(timers); i++) {
-		refused = 2;
-		ev_timer_init(&timers[i], on_timer, 0., 0.);
-		timers[i].data = &rung;
-		ev_timer_start(ev, &timers[i]);
-	}
-	refused = 0;
-	ev_run(ev, 0);
-	ck_assert_int_eq(rung, nitems(timers));
-	ev_loop_destroy(ev);
+	all_ring(2000, 2);
 }
 END_TEST
 
